@@ -1,10 +1,11 @@
 """One timer looks at all that waits, and only while anything does."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from masa_node.routing.running.sweep import EVERY_S, Sweep
+from masa_node.routing.running.sweep import AT_ONCE, EVERY_S, Sweep
 from tests.virtual_time import virtual_time
 
 
@@ -20,6 +21,31 @@ class Waits:
             self.sweep.discard(self)
 
 
+@dataclass(eq=False)
+class Turns:
+    """Counts the turns of the loop from the first look on: some, since time stands still meanwhile."""
+
+    count: int = 0
+    seen: list[tuple[int, int]] = field(default_factory=list)
+
+    def next(self) -> None:
+        self.count += 1
+        if self.count < 10:
+            asyncio.get_running_loop().call_soon(self.next)
+
+
+@dataclass(eq=False)
+class Counts:
+    turns: Turns
+    number: int
+
+    def look(self, now_s: float) -> None:
+        del now_s
+        if not self.turns.seen:
+            self.turns.next()
+        self.turns.seen.append((self.turns.count, self.number))
+
+
 @virtual_time
 async def test_what_waits_is_looked_at_until_it_waits_no_more() -> None:
     sweep, began_s = Sweep(), asyncio.get_running_loop().time()
@@ -30,6 +56,29 @@ async def test_what_waits_is_looked_at_until_it_waits_no_more() -> None:
     assert [round((at_s - began_s) / EVERY_S) for at_s in one.seen_s] == [1, 2, 3]
     assert len(two.seen_s) == 1
     assert len(sweep) == 0
+
+
+@virtual_time
+async def test_of_many_some_are_looked_at_in_each_turn_and_all_in_order() -> None:
+    sweep, turns = Sweep(), Turns()
+    for number in range(3 * AT_ONCE + 1):
+        sweep.add(Counts(turns, number))
+    await asyncio.sleep(1.5 * EVERY_S)
+    assert [number for _, number in turns.seen] == list(range(3 * AT_ONCE + 1))
+    assert list(Counter(turn for turn, _ in turns.seen).values()) == [AT_ONCE, AT_ONCE, AT_ONCE, 1]
+
+
+@virtual_time
+async def test_what_is_discarded_between_two_turns_is_not_looked_at() -> None:
+    sweep = Sweep()
+    many = [Waits(sweep, times=1) for _ in range(AT_ONCE)]
+    last = Waits(sweep)
+    for each in (*many, last):
+        sweep.add(each)
+    many[-1].look = lambda now_s: sweep.discard(last)  # type: ignore[method-assign]
+    await asyncio.sleep(EVERY_S / 2)
+    await asyncio.sleep(EVERY_S)
+    assert last.seen_s == []
 
 
 @virtual_time

@@ -1,9 +1,12 @@
 """One timer for many deadlines: looks at all that wait, ten times a second, while any does."""
 
 import asyncio
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 EVERY_S = 0.1  # so late a deadline may be noticed; those of requests are seconds
+AT_ONCE = 64  # looks, some 0.1 ms; then pieces of streams have their turn
 
 
 class Waiting(Protocol):
@@ -15,7 +18,9 @@ class Waiting(Protocol):
 
 
 class Sweep:
-    """`add` what waits and `discard` it when it waits no more. Nothing is looked at early, or later than EVERY_S."""
+    """`add` what waits and `discard` it when it waits no more. Nothing is looked at early, or later than EVERY_S and a
+    turn of the loop for each AT_ONCE that wait.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Waiting, None] = {}
@@ -34,13 +39,18 @@ class Sweep:
         """No more. Idempotent."""
         self._waiting.pop(waiting, None)
 
-    def _look(self) -> None:
+    def _look(self, due: Iterator[Waiting] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        for waiting in list(self._waiting):
+        due, now_s = due or iter(list(self._waiting)), loop.time()
+        some = list(islice(due, AT_ONCE))
+        for waiting in some:
             try:
-                waiting.look(now_s)
+                if waiting in self._waiting:
+                    waiting.look(now_s)
             except Exception as exc:  # noqa: BLE001 - the loop logs it, and the others have their deadlines
                 self.discard(waiting)
                 loop.call_exception_handler({"message": "bug at a deadline", "exception": exc})
-        self._timer = loop.call_later(EVERY_S, self._look) if self._waiting else None
+        if len(some) == AT_ONCE:
+            loop.call_soon(self._look, due)
+        else:
+            self._timer = loop.call_later(EVERY_S, self._look) if self._waiting else None
