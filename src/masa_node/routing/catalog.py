@@ -212,12 +212,11 @@ class Catalog:
         ]
         if len(takers) != 1:
             return NOBODY
-        (taker,) = takers
-        offers = taker.offers or ()
+        offers = takers[0].offers or ()
         if len(self._own) > 1 and not any(each.any_name is AnyName.DECLARED for each in offers):
             return NOBODY
         if _is_served_at(endpoint, offers):
-            return Found((taker.provider,))
+            return Found((takers[0].provider,))
         return Found((), (), tuple(sorted({other for each in offers for other in each.endpoints})))
 
     def knows(self, model: str) -> bool:

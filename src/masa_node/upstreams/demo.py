@@ -153,6 +153,4 @@ def _heard(body: bytes) -> str:
     messages = read(fields.messages, _MESSAGES)
     content = messages[-1].content if messages else fields.prompt
     text = read(content, TEXT)
-    if text is None:
-        text = " ".join(part.text for part in read(content, _PARTS) or [])
-    return text
+    return " ".join(part.text for part in read(content, _PARTS) or []) if text is None else text

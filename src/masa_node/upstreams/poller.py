@@ -98,12 +98,9 @@ class ModelPoller:
     async def _keep(self, provider: Listable) -> None:
         retry_s = FIRST_RETRY_S
         while True:
-            if await self._poll(provider):
-                retry_s = FIRST_RETRY_S
-                await self._rest(provider, self._refresh_s)
-            else:
-                await self._rest(provider, retry_s)
-                retry_s = min(retry_s * 2, self._refresh_s)
+            is_up = await self._poll(provider)
+            await self._rest(provider, self._refresh_s if is_up else retry_s)
+            retry_s = FIRST_RETRY_S if is_up else min(retry_s * 2, self._refresh_s)
 
     async def _rest(self, provider: Listable, longest_s: float) -> None:
         """Until the next listing is due, or a request found out that the last one is not true any more."""

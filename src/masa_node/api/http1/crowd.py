@@ -18,9 +18,8 @@ from typing import Protocol
 
 MAX_CONNECTIONS = 8_192  # 25 kB each
 CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
-EVICTED_AT_ONCE = (
-    16  # this part of all, so that looking for them costs the same for each newcomer, whatever their number
-)
+# This part of all, so that looking for them costs the same for each newcomer, whatever their number.
+EVICTED_AT_ONCE = 16
 SOURCE_PART = 2  # one address may have half of the connections: more than any proxy needs, and the rest get in
 _IPV6_HOME_BITS = 64  # what one customer gets (RFC 6177), and may take as many addresses of as it likes
 

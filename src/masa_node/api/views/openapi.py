@@ -132,14 +132,12 @@ def describe(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()
 
 def operations(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> list[tuple[str, str, str]]:
     """Method, path and meaning of every endpoint."""
-    posts = [("POST", path, _about(endpoint, path)) for path, endpoint in _POSTS.items()]
+    posts = [
+        ("POST", path, ENDPOINTS[endpoint].about + (", at Cloudflare's address" if path in _CLOUDFLARE_ALIASES else ""))
+        for path, endpoint in _POSTS.items()
+    ]
     changing = [(each.method, each.path, each.about) for each in changes]
     return [*posts, *(("GET", each.path, each.about) for each in gets), *changing]
-
-
-def _about(endpoint: Endpoint, path: str) -> str:
-    about = ENDPOINTS[endpoint].about
-    return f"{about}, at Cloudflare's address" if path in _CLOUDFLARE_ALIASES else about
 
 
 def _parameters(path: str) -> list[Json]:

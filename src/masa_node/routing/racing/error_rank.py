@@ -62,10 +62,6 @@ def best_error(errors: Sequence[ProviderError]) -> ProviderError:
 def _rank(error: ProviderError) -> int:
     """An LLM's words about the request come first, then the lack of time or of places: there asking again may help."""
     if isinstance(error, ErrorAnswer):
-        return _rank_of_status(error.status)
+        other = 8 if error.status >= _SERVER_FAULT else 4
+        return next((rank for rank, statuses in enumerate(_BY_RANK) if error.status in statuses), other)
     return next((rank for kinds, rank in _RANKS if isinstance(error, kinds)), 10)
-
-
-def _rank_of_status(status: int) -> int:
-    other = 8 if status >= _SERVER_FAULT else 4
-    return next((rank for rank, statuses in enumerate(_BY_RANK) if status in statuses), other)
