@@ -1,5 +1,6 @@
 """`masa-node doctor` as its owner sees it: with no node, with one that runs, and with one that is silent."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from masa_node.cli import main as cli
+from masa_node.network.store.store import Store
 from masa_node.node.doctor.findings import Report
 from masa_node.telemetry import log
 from tests.fakes.no_server import closed_port
@@ -86,6 +88,32 @@ def test_settings_that_cannot_be_read_are_a_line_and_no_crash(
     code, out = run(monkeypatch, capsys)
     assert code == 1
     assert "fail  settings: PORT" in out
+
+
+def test_a_relay_that_is_mistyped_is_the_settings_line_alone_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url in ("relay.example.org", "ftp://relay.example.org", "https://[::1", "https://"):
+        monkeypatch.setenv("RELAY_URL", url)
+        code, out = run(monkeypatch, capsys)
+        assert code == 1
+        assert out.count("fail ") == 1
+        assert "fail  settings: RELAY_URL" in out
+        assert " relay: " not in out
+
+
+def test_the_relay_that_was_chosen_is_looked_at_before_the_node_is_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async def choose() -> None:
+        store = await Store.open(tmp_path / "m")
+        await store.set_value("relay", f"http://127.0.0.1:{closed_port()}".encode())
+        await store.close()
+
+    asyncio.run(choose())
+    code, out = run(monkeypatch, capsys)
+    assert code == 1
+    assert "fail  relay: 127.0.0.1 is not reached" in out
 
 
 def test_a_node_that_runs_tells_of_itself(

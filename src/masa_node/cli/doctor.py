@@ -18,7 +18,8 @@ from masa_node.node.doctor.gather import gather_at_rest
 from masa_node.node.doctor.network_facts import remembered
 from masa_node.node.doctor.own_checks import settings_findings
 from masa_node.node.doctor.report import examine, in_words, troubles
-from masa_node.node.settings.environment import read_settings
+from masa_node.node.peering.own_way_in import relay_in_force
+from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
@@ -42,11 +43,11 @@ async def diagnose() -> Report:
     url = await url_of_running_node(masa_dir)
     if not url:
         own = await _of_node_without_lock(usual, str(masa_dir))
-        return own or examine(await gather_at_rest(settings, await _remembered(masa_dir), settings.relay_url))
+        return own or examine(await gather_at_rest(settings, *await _remembered(masa_dir, settings)))
     try:
         return await fetch_report(url, listed(settings.api_key))
     except ProviderError as exc:
-        facts = await gather_at_rest(settings, await _remembered(masa_dir), settings.relay_url)
+        facts = await gather_at_rest(settings, *await _remembered(masa_dir, settings))
         silent = HttpFacts(url, is_running=True, error=exc.message)
         return examine(msgspec.structs.replace(facts, http=silent))
 
@@ -94,15 +95,17 @@ def _line(line: Finding) -> Text:
     return text
 
 
-async def _remembered(masa_dir: Path) -> NetworkFacts:
-    """What MASA_DIR holds; looking makes no folder."""
+async def _remembered(masa_dir: Path, settings: Settings) -> tuple[NetworkFacts, str]:
+    """What MASA_DIR holds, and the relay that the node will use; looking makes no folder."""
+    nothing = NetworkFacts(), settings.relay_url
     if not masa_dir.exists():  # noqa: ASYNC240 - as quick as the rest of this command's start
-        return NetworkFacts()
+        return nothing
     try:
         store = await Store.open(masa_dir)
     except (MasaError, OSError):
-        return NetworkFacts()
+        return nothing
     try:
-        return remembered(await store.load(), await refusal(store))
+        relay = settings.relay_url or await relay_in_force(store, settings) or ""
+        return remembered(await store.load(), await refusal(store)), relay
     finally:
         await store.close()

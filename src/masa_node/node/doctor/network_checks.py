@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from masa_node.chat.errors import ConnectionRefused, DnsFailed, TlsFailed
+from masa_node.chat.errors import ConfigurationError, ConnectionRefused, DnsFailed, TlsFailed
 from masa_node.network.clocks import APART
 from masa_node.network.links.control import RefusalCode
 from masa_node.network.transport.addresses import (
@@ -148,6 +148,8 @@ def relay_findings(facts: RelayFacts) -> Iterator[Finding]:
     """Is the relay reached, is it one, and is this node connected to it?"""
     if not facts.url:
         yield ok("relay", "none is set; that is fine where peers reach this node directly.")
+        return
+    if facts.code == ConfigurationError.code:  # no URL: told with the settings
         return
     name = "iroh's public relays" if facts.url == PUBLIC_RELAYS else host_of(facts.url)
     if facts.code:

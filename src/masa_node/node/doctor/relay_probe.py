@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
-from masa_node.chat.errors import ProviderError, Unreachable
-from masa_node.network.transport.addresses import PUBLIC_RELAYS
+from masa_node.chat.errors import ConfigurationError, ProviderError, Unreachable
+from masa_node.network.transport.addresses import PUBLIC_RELAYS, is_relay_url
 from masa_node.node.doctor.facts import RelayFacts
 from masa_node.upstreams.http.client import HttpClient
 
@@ -27,6 +27,8 @@ async def ping(url: str, http: HttpClient, *, is_home: bool | None) -> Ping:
     facts = RelayFacts(url, is_home=is_home)
     if not url:
         return Ping(facts)
+    if url != PUBLIC_RELAYS and not is_relay_url(url):  # told with the settings
+        return Ping(msgspec.structs.replace(facts, code=ConfigurationError.code))
     try:
         async with asyncio.timeout(PING_WITHIN_S):
             where = await asyncio.to_thread(_one_public) if url == PUBLIC_RELAYS else url
