@@ -90,6 +90,24 @@ def test_settings_that_cannot_be_read_are_a_line_and_no_crash(
     assert "fail  settings: PORT" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OLLAMA_HOST", "junk:::"),
+        ("PEER_HOST", "gpu-box"),
+        ("MASA_DIR", "~no-such-user/masa"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_line_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, out = run(monkeypatch, capsys)
+    assert code == 1
+    assert out.count("fail ") == 1
+    assert f"fail  settings: {name}" in out
+
+
 def test_a_relay_that_is_mistyped_is_the_settings_line_alone_and_no_crash(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

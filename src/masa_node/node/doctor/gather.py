@@ -51,12 +51,16 @@ async def gather(settings: Settings, servers: Sequence[Listable] | None, http: H
         own.result(),
         folder.result(),
         known.http,
-        LlmFacts(llm.result(), settings.find_local, redacted(ollama_url(settings.ollama_host) or ""), servers is None),
+        LlmFacts(llm.result(), settings.find_local, "" if servers is None else _ollama(settings), servers is None),
         ClockFacts(clocks),
         pinged.relay,
         with_udp_error(known.network, udp.result()),
         known.chain,
     )
+
+
+def _ollama(settings: Settings) -> str:
+    return redacted(ollama_url(settings.ollama_host) or "")
 
 
 def with_udp_error(network: NetworkFacts, error: str) -> NetworkFacts:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from masa_node.accounts.journal import MAX_RACES
 from masa_node.node.settings.given_names import given_names, read_dotenv
 from masa_node.node.settings.unknown_names import UnknownName, unknown_names
-from masa_node.node.settings.words import converted, from_text
+from masa_node.node.settings.words import check_home, converted, from_text
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH
 from masa_node.upstreams.http.urls import redacted
 
@@ -376,20 +376,20 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
     Raises `ConfigurationError` naming the variable and what it may be.
     """
     given = given_names(os.environ if environ is None else environ, dotenv)
-    fields = {field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "port_is_set"}
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
-    for name, kind in fields.items():
-        text = given.get(name.upper(), "").strip()
-        if text:
-            values[name] = from_text(name, text, kind, is_secret=name in SECRETS)
-    return msgspec.convert(values, Settings)
+    for field in msgspec.structs.fields(Settings):
+        if (name := field.name) != "port_is_set" and (text := given.get(name.upper(), "").strip()):
+            values[name] = from_text(name, text, field.type, is_secret=name in SECRETS)
+    settings = msgspec.convert(values, Settings)
+    check_home("MASA_DIR", settings.masa_dir)
+    return settings
 
 
 def check_settings(settings: Settings) -> None:
     """Those that a program gives are held to the same bounds. Raises `ConfigurationError` as `read_settings`."""
     for field in msgspec.structs.fields(Settings):
-        value = getattr(settings, field.name)
-        converted(field.name, value, field.type, is_secret=field.name in SECRETS)
+        converted(field.name, getattr(settings, field.name), field.type, is_secret=field.name in SECRETS)
+    check_home("MASA_DIR", settings.masa_dir)
 
 
 def unknown_settings(

@@ -1,5 +1,7 @@
 """The settings about peers, read and checked before anything starts."""
 
+from ipaddress import ip_address
+
 import msgspec
 
 from masa_node.chat.errors import ConfigurationError
@@ -27,6 +29,10 @@ def read_peer_settings(settings: Settings) -> PeerSettings:
     relay = settings.relay_url
     if relay and relay != PUBLIC_RELAYS and not is_relay_url(relay):
         raise ConfigurationError(f"RELAY_URL: {relay!r} is not understood. Use https://relay.example.org, or `public`.")
+    try:
+        ip_address(settings.peer_host)
+    except ValueError as exc:
+        raise ConfigurationError(f"PEER_HOST: {settings.peer_host!r} is not an IP address.") from exc
     external = read_address(settings.peer_address) if settings.peer_address else None
     if settings.peer_address and (external is None or external[1] == 0):
         raise ConfigurationError(f"PEER_ADDRESS: {settings.peer_address!r} is no address: use ip:port or [ip6]:port.")

@@ -6,12 +6,15 @@ from masa_node.accounts.prices import Prices
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.config_file import upstreams_in_file
 from masa_node.node.settings.environment import NO_LLM, Settings
+from masa_node.upstreams.http.urls import ollama_url
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 
 
 def upstream_specs(settings: Settings) -> list[UpstreamSpec]:
     """The LLM servers that the settings name, in the order in which they are asked. Raises `ConfigurationError`."""
     specs = upstreams_in_file(settings)
+    if url := ollama_url(settings.ollama_host):
+        check_spec(UpstreamSpec("ollama", UpstreamKind.AUTO, url), "OLLAMA_HOST")  # where it is looked for
     if settings.llm_chat_url:
         specs.append(
             check_spec(

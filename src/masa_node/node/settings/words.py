@@ -1,5 +1,6 @@
 """What may be written for a setting: from its text to its value, and what fits where that cannot be."""
 
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -21,6 +22,14 @@ def converted(name: str, value: object, kind: object, *, is_secret: bool, strict
         what = "its value" if is_secret else repr(value)
         raise ConfigurationError(f"{name.upper()}: {what} is not valid{what_fits(kind) or f': {exc}.'}") from exc
     return found
+
+
+def check_home(name: str, folder: str) -> None:
+    """Raises `ConfigurationError` where `~` leads nowhere: this user has no home, as in a container."""
+    try:
+        Path(folder).expanduser()
+    except RuntimeError as exc:
+        raise ConfigurationError(f"{name}: nobody knows the home folder in {folder!r}. Write a whole path.") from exc
 
 
 def what_fits(kind: object) -> str:
