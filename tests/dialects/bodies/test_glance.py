@@ -78,6 +78,8 @@ def large(fields: str, before: str = "{", after: str = "}") -> bytes:
         (large(',"model":"a","stream":true', '{"STREA\\u006D":false,'), OPENAI),
         (large(',"model":"a"', '{"name":"b",'), OLLAMA),
         (large(',"model":"a"', '{"N\\u0061me":"b",'), OLLAMA),
+        (large(',"model":"a"', "{" + " " * 70 + '"Model":"b",'), OPENAI),
+        (large(',"model":"a"', '{"Model"' + " " * 70 + ':"b",'), OPENAI),
         (large(',"x":{"model":"a"}'), OPENAI),
         (large(',"x":{"y":1,"model":"a"}'), OPENAI),
         (large(f',"x":[{{"y":"{LONG}","model":"a"}}]'), OPENAI),
@@ -216,6 +218,17 @@ def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glancing, "LARGE_BYTES", 0)
     monkeypatch.setattr(glancing, "WINDOW_BYTES", 24)
     monkeypatch.setattr(glancing, "_LOOK_BACK_BYTES", (8, 24))
+
+
+@pytest.mark.usefixtures("of_any_size")
+@pytest.mark.parametrize("name", ["Model", r"mod\u0065l", "NAME", r"\u017ftream", "\u017ftream", r"STREA\u004D"])
+@pytest.mark.parametrize("text", ["x", r"\"[", r"\\[", r"[\\\"", r"[\\"], ids=repr)
+def test_a_second_name_is_found_wherever_what_is_looked_at_begins_and_ends(name: str, text: str) -> None:
+    for size in range(60):
+        for before in ("x" * size + text * 20, text * 20 + "x" * size, text * size):
+            body = f'{{"model":"a","stream":true,"x":"{before}","{name}":"b","y":"{"y" * 500}"}}'.encode()
+            assert exact(body, OLLAMA) is None
+            assert glance(body, OLLAMA) is None
 
 
 @pytest.mark.usefixtures("of_any_size")

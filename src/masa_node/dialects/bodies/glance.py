@@ -146,7 +146,7 @@ class _Places:
         for size in _LOOK_BACK_BYTES:
             self._cost += size // _COST_BYTES
             window = self._body[max(at - size, self._root + 1) : at]
-            window = window.lstrip(b"\\")[1:]  # what is left of an escape that was cut
+            # Its end tells what is text, so an escape that was cut does no harm.
             window = window.replace(rb"\\", b"").replace(rb"\"", b"")
             brackets, _ = outside(window, is_text=window.count(b'"') % 2 == 1)
             level = 0
@@ -166,7 +166,7 @@ def _without_widest(body: bytes, begin: int, places: list[Place]) -> bytes:
         return b""
     if widest > 0:
         value = _VALUE.match(body, left_of, left_of + _LONGEST_VALUE_BYTES)
-        if value is None or value.end() == left_of + _LONGEST_VALUE_BYTES:
+        if value is None:
             return b""
         left_of = value.end()
     between = b"," if 0 < widest < len(places) else b""
