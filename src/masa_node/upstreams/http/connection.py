@@ -170,9 +170,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _take(self) -> bytes:
-        pieces = self._pieces
-        self._pieces = []
-        self._unread_bytes = 0
+        pieces, self._pieces, self._unread_bytes = self._pieces, [], 0
         if self._paused:
             self._paused = False
             self._read_on()
