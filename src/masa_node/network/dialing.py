@@ -21,7 +21,7 @@ from masa_node.network.transport.sources import subnet_of
 LINKS_KEPT_FREE = 32  # for peers that dial this node
 MAX_RANDOM_DIALED = 8  # at once, half of the links: others dial, too; and anybody can tell of addresses where nobody is
 MAX_AT_ONE_PLACE = 2  # of these: adverts of many nodes may name one victim, and every node of the network hears them
-OTHERS_DIAL_WITHIN_S = 1.0  # nodes that start together: who has dialed its half waits so long before it dials more
+OTHERS_DIAL_WITHIN_S = 1.0  # nodes that start together: one that has dialed its half waits so long before it dials more
 SHORTEST_REST_S = 1.0  # between two looks at which peers to dial, where one is due that cannot be dialed now;
 SHORTEST_LOOK_S = 0.05  # where something has happened, or one becomes due; and
 REST_A_PEER_S = 0.000_1  # for each peer that is known: a look takes some 2 us for each

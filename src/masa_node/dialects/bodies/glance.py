@@ -18,7 +18,6 @@ find no model, and choose one. So this is for callers that are allowed every mod
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from typing import Protocol, cast
 
 from masa_node.chat.errors import CallerError
@@ -60,6 +59,8 @@ Place = tuple[int, int]  # where a name begins and ends, quotes included
 class _Search(Protocol):
     """What is used of StringZilla."""
 
+    __capabilities__: Sequence[str]  # "serial", and the kinds of vector instructions that it uses here
+
     def find(self, text: bytes, sought: bytes, start: int = 0) -> int:
         """As `bytes.find`."""
         ...
@@ -71,13 +72,13 @@ class _Search(Protocol):
 
 @cache
 def _search() -> _Search | None:
-    """None where it has no vector instructions, or is not there. Nodes that see no large body save the megabyte."""
+    """None where it has no vector instructions, or is not there."""
     try:
-        library = import_module("stringzilla")
+        import stringzilla  # type: ignore[import-not-found]  # noqa: PLC0415 - seldom needed, and a megabyte
     except ImportError:
         return None
-    has_vectors = len(library.__capabilities__) > 1
-    return cast("_Search", library) if has_vectors else None
+    library = cast("_Search", stringzilla)
+    return library if len(library.__capabilities__) > 1 else None
 
 
 def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
