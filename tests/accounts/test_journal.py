@@ -5,9 +5,10 @@ import sys
 import msgspec
 import pytest
 
+from masa_node.accounts import journal as journals
 from masa_node.accounts.journal import MAX_ATTEMPTS, Journal, RaceQuery
 from masa_node.chat.outcome import Attempt
-from masa_node.chat.request import RaceMode, RequestId
+from masa_node.chat.request import Endpoint, RaceMode, RequestId
 from tests.fakes.outcomes import outcome
 
 NOW = 1_800_000_000.0
@@ -62,6 +63,19 @@ def test_pages_lead_through_all_of_it_without_a_gap() -> None:
     assert found == [str(number) for number in reversed(range(10))]
 
 
+def test_pages_go_on_where_they_were_when_the_oldest_have_gone() -> None:
+    it = journal(3)
+    feed(it, "a", "b", "c", "d", "e")
+    assert [ids(it, RaceQuery(before=number)) for number in (99, 6, 5, 4, 3, 1)] == [
+        ["e", "d", "c"],
+        ["e", "d", "c"],
+        ["d", "c"],
+        ["c"],
+        [],
+        [],
+    ]
+
+
 def test_filters() -> None:
     it = journal()
     feed(it, "good")
@@ -74,12 +88,59 @@ def test_filters() -> None:
     assert ids(it, RaceQuery(key="alice")) == ["alices"]
 
 
+def test_a_filter_is_no_search_for_a_part_of_a_text() -> None:
+    it = journal()
+    feed(it, "alice", model="m-large", key="bob")
+    feed(it, "other", model="alice", key="bob")
+    assert ids(it, RaceQuery(key="alice")) == ids(it, RaceQuery(model="m")) == []
+    assert (it.race("al"), it.race("bob")) == (None, None)
+
+
+def test_hardly_any_is_read_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    decode = journals._decode
+    monkeypatch.setattr(journals, "_decode", lambda kept: read.append(kept) or decode(kept))
+    it = journal()
+    feed(it, *(str(number) for number in range(100)))
+    feed(it, "bad", error="stalled", model="n", key="alice")
+    feed(it, *(str(number) for number in range(100)))
+    queries = (
+        RaceQuery(failed=True), RaceQuery(model="n"), RaceQuery(key="alice"), RaceQuery(request_id="bad"),
+        RaceQuery(1, before=102),
+    )  # fmt: skip
+    for query in queries:
+        assert ids(it, query) == ["bad"]
+    assert len(read) == len(queries)
+
+
 def test_one_is_found_by_its_id_and_only_by_those_that_may_see_it() -> None:
     it = journal()
     feed(it, "x", key="alice", status=200)
     feed(it, "x", key="bob", status=404)
     found = (it.race("x"), it.race("x", "alice"), it.race("x", "carol"), it.race("y"))
     assert [race.status if race is not None else None for race in found] == [404, 200, None, None]
+
+
+def test_an_outcome_comes_back_as_it_was() -> None:
+    it = journal()
+    for endpoint in Endpoint:
+        for rule in (None, *RaceMode):
+            one = outcome(endpoint=endpoint, race=rule, model="\N{SNOWMAN}", requester="f" * 64, input_tokens=2**53)
+            it.observe(one)
+            ((_, _, found),) = [*it._found(RaceQuery(1))][:1]
+            assert found == one
+
+
+def test_however_long_all_are_they_take_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "MAX_BYTES", 10_000)
+    it = journal(1_000)
+    feed(it, *(str(number) for number in range(500)))
+    assert sum(map(len, it._ring)) <= 10_000 < sum(map(len, it._ring)) + 2 * len(it._ring[-1])
+    assert ids(it, RaceQuery(1)) == ["499"]
+    many = tuple(Attempt(f"{number:064x}", "unreachable", number, number) for number in range(MAX_ATTEMPTS))
+    it.observe(outcome(request_id=RequestId("long"), attempts=many))
+    assert sum(map(len, it._ring)) <= 10_000
+    assert ids(it, RaceQuery(2)) == ["long", "499"]
 
 
 def test_a_journal_of_no_size_keeps_none() -> None:

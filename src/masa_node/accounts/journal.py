@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -10,7 +10,8 @@ import msgspec
 from masa_node.chat.outcome import WON, Attempt, Outcome
 from masa_node.chat.request import Endpoint, RaceMode, RequestId
 
-MAX_RACES = 100_000  # of JOURNAL: usual ones take 20 MB, those with every attempt that is kept 1 GB
+MAX_RACES = 100_000  # of JOURNAL: usual ones take 30 MB
+MAX_BYTES = 64 * 1024 * 1024  # of all of them: fewer are kept of those with many attempts
 MAX_ATTEMPTS = 64  # of one race: as many as may run at once by default, and more than a screen shows
 _MAX_TEXT_CHARS = 256  # of a model's name; ids are shorter
 
@@ -64,7 +65,7 @@ class Race(msgspec.Struct, frozen=True, gc=False):
 class RaceQuery(msgspec.Struct, frozen=True):
     """`before`: only those with a lower number. `failed`: only those that ended with an error, or only the others.
 
-    `key`: only those of this one.
+    `key`: only those of this one. `request_id`: callers may choose it, so there may be several with one.
     """
 
     limit: int = 100
@@ -72,6 +73,7 @@ class RaceQuery(msgspec.Struct, frozen=True):
     model: str | None = None
     failed: bool | None = None
     key: str | None = None
+    request_id: str | None = None
 
     def fits(self, number: int, outcome: Outcome) -> bool:
         """Is it one of these?"""
@@ -80,22 +82,21 @@ class RaceQuery(msgspec.Struct, frozen=True):
             and (self.model is None or outcome.model == self.model)
             and (self.failed is None or (outcome.error is not None) is self.failed)
             and (self.key is None or outcome.key == self.key)
+            and (self.request_id is None or outcome.request_id == self.request_id)
         )
 
 
 Noted = tuple[int, float, Outcome]  # its number, and when it ended
 
 
-class _Kept(Outcome, frozen=True, gc=False, array_like=True):
-    """An outcome without the names of its fields."""
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[int, float, _Kept]).decode
+_decode = msgspec.msgpack.Decoder(tuple[bool, int, float, Outcome]).decode
+_BEGINS = {None: b"", False: b"\x94\xc2", True: b"\x94\xc3"}  # four values are kept; the first: has it failed?
 
 
 class Journal:
-    """A ring of `size` outcomes, each of a bounded size; 0 keeps none. They become races when somebody looks.
+    """A ring of `size` outcomes, each of a bounded size, or of as many as take MAX_BYTES; 0 keeps none. They become
+    races when somebody looks.
 
     It keeps each as a few bytes: the objects of one that is a thousand requests old are in no cache of the processor,
     and freeing them took as long as to count a request.
@@ -103,29 +104,46 @@ class Journal:
 
     def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
         self._now_unix_s = now_unix_s
-        self._ring: deque[bytes] = deque(maxlen=size)
+        self._size = size
+        self._ring: deque[bytes] = deque()
+        self._bytes = 0
         self._count = 0
 
     def observe(self, outcome: Outcome) -> Noted:
         """Note how a request ended; gives what was noted."""
         self._count += 1
         is_small = len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
-        small = outcome if is_small else _abridged(outcome)
-        noted = self._count, self._now_unix_s(), small
-        self._ring.append(_encode((self._count, noted[1], msgspec.structs.astuple(small))))
+        noted = self._count, self._now_unix_s(), outcome if is_small else _abridged(outcome)
+        kept = _encode((outcome.error is not None, *noted))
+        self._ring.append(kept)
+        self._bytes += len(kept)
+        while len(self._ring) > self._size or self._bytes > MAX_BYTES:
+            self._bytes -= len(self._ring.popleft())
         return noted
 
     def races(self, query: RaceQuery) -> list[Race]:
         """The newest that fit, newest first."""
-        found = (noted for noted in map(_decode, reversed(self._ring)) if query.fits(noted[0], noted[2]))
-        return [race_of(*noted) for noted in islice(found, query.limit)]
+        return [race_of(*noted) for noted in islice(self._found(query), query.limit)]
 
     def race(self, request_id: str, key: str | None = None) -> Race | None:
         """The newest with this id, which a caller may have chosen; with `key` only one of that."""
-        for noted in map(_decode, reversed(self._ring)):
-            if noted[2].request_id == request_id and key in (None, noted[2].key):
-                return race_of(*noted)
-        return None
+        return next(iter(self.races(RaceQuery(1, key=key, request_id=request_id))), None)
+
+    def _found(self, query: RaceQuery) -> Iterator[Noted]:
+        """Of most that do not fit their bytes tell so, in a tenth of the time in which they are read."""
+        newer = max(self._count + 1 - query.before, 0) if query.before is not None else 0
+        begin = _BEGINS[query.failed]
+        model, key, own_id = (_text(each) for each in (query.model, query.key, query.request_id))
+        for kept in islice(reversed(self._ring), newer, None):
+            if kept.startswith(begin) and own_id in kept and model in kept and key in kept:
+                _, number, ended_at_unix_s, outcome = _decode(kept)
+                if query.fits(number, outcome):
+                    yield number, ended_at_unix_s, outcome
+
+
+def _text(text: str | None) -> bytes:
+    """As it stands in what is kept; b"", which is in all, where it may be any."""
+    return _encode(text) if text is not None else b""
 
 
 def _abridged(outcome: Outcome) -> Outcome:

@@ -15,7 +15,7 @@ CALLER_GONE = "caller_gone"
 STATUS_CALLER_GONE = 499  # nginx's: nobody was there any more to be told
 
 
-class Attempt(msgspec.Struct, frozen=True, gc=False):
+class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One provider that was asked; times are seconds after the request came; `is_local`: it is an own LLM server.
 
     `result` is `won`, `cancelled` (another won, or the caller has gone), `http_<status>` or an error's `code`.
@@ -28,7 +28,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     is_local: bool = True
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """How a request ended. Holds sizes, times and names; never a prompt or an answer.
 
     `error` is an error's `code`, `caller_gone`, or None for a whole answer. Durations are seconds; `first_piece_s` is
@@ -36,7 +36,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     `error`. `race` is the rule by which peers were asked, None if none was; `hedges` how many of them were asked
     although another still ran. `requester` is the peer whose request it was, None for one of this node's own callers,
     whose key has the name `key` ("" for a peer's). `deadline_s` is how long everybody could be silent; signs of life
-    move it. None where nobody could be asked.
+    move it. None where nobody could be asked. It is kept as bytes, and so without the names of its fields.
     """
 
     request_id: RequestId

@@ -338,7 +338,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     journal: Annotated[
-        int, Meta(description="Requests that are remembered with their races, in memory; 0: none.", ge=0, le=MAX_RACES)
+        int, Meta(description="Requests that are remembered with their races, in 64 MB; 0: none.", ge=0, le=MAX_RACES)
     ] = 1_000
     usage: Annotated[
         UsageWord,
