@@ -114,9 +114,9 @@ class Journal:
         self._count += 1
         is_small = len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
         noted = self._count, self._now_unix_s(), outcome if is_small else _abridged(outcome)
-        kept = _encode((outcome.error is not None, *noted))
-        self._ring.append(kept)
-        self._bytes += len(kept)
+        packed = _encode((outcome.error is not None, *noted))
+        self._ring.append(packed)
+        self._bytes += len(packed)
         while len(self._ring) > self._size or self._bytes > MAX_BYTES:
             self._bytes -= len(self._ring.popleft())
         return noted
@@ -134,9 +134,9 @@ class Journal:
         newer = max(self._count + 1 - query.before, 0) if query.before is not None else 0
         begin = _BEGINS[query.failed]
         model, key, own_id = (_text(each) for each in (query.model, query.key, query.request_id))
-        for kept in islice(reversed(self._ring), newer, None):
-            if kept.startswith(begin) and own_id in kept and model in kept and key in kept:
-                _, number, ended_at_unix_s, outcome = _decode(kept)
+        for packed in islice(reversed(self._ring), newer, None):
+            if packed.startswith(begin) and own_id in packed and model in packed and key in packed:
+                _, number, ended_at_unix_s, outcome = _decode(packed)
                 if query.fits(number, outcome):
                     yield number, ended_at_unix_s, outcome
 
