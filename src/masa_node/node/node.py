@@ -284,7 +284,9 @@ class Node:
         }
 
     def observe(self, outcome: Outcome) -> None:
-        """Note how a request ended. It is told before the loop reads anything else, with others that end meanwhile."""
+        """Note how a request ended. It is told at the end of the loop's turn, with others that end meanwhile, or when
+        somebody looks.
+        """
         if outcome.error is not None:
             outcome = self.access.under_way.as_ended(outcome)
         if outcome.key != OWNER:
@@ -303,7 +305,19 @@ class Node:
             observers.append(self.ledger.observe)
         for observe in observers:
             for outcome in untold:
-                observe(outcome)
+                try:
+                    observe(outcome)
+                except Exception as exc:  # noqa: BLE001 - the loop logs it, and nothing else goes uncounted
+                    bug = {"message": "bug in an observer of requests", "exception": exc}
+                    asyncio.get_running_loop().call_exception_handler(bug)
+
+    def _scraped(self) -> bytes:
+        self._tell()
+        return self.metrics.render()
+
+    def _up_to_date(self, history: History) -> History:
+        self._tell()
+        return history
 
     def _note(self, outcome: Outcome) -> None:
         noted, events = self.journal.observe(outcome), self.access.events
@@ -324,23 +338,25 @@ class Node:
         )
         aliasing = Aliasing(aliases_in_file(settings), self.catalog, self.askable, self.poller.refresh)
         chat = ChatEndpoints(self.dispatcher, limits, self.observe, self.instance, aliasing, self.access)
+        prices = prices_of(settings) if has_prices() else None
+        history = History(self.journal, self.access.under_way, self.ledger, prices)
         view = NodeView(
             self.catalog,
             aliasing,
             self.first_look,
             self.running_models,
             self._readiness,
-            self.metrics.render,
+            self._scraped,
             self._node_view,
             self._peers_view,
             self.stakes.view,
             lambda only_network: self.report(whole=not only_network),
-            History(self.journal, self.access.under_way, self.ledger, prices_of(settings) if has_prices() else None),
+            partial(self._up_to_date, history),
             ConsolePages(read_files() if settings.console == "on" else {}),
             self._actions,
             lambda: self.app.guard.needs_key,
         )
-        changes = Changes(self._actions, self.access.sessions, view.history)
+        changes = Changes(self._actions, self.access.sessions, history)
         show = ShowEndpoint(aliasing, chat, settings.max_body)
         events = EventStreams(self.access.events, lambda: {"node_id": self.node_id or None, "version": __version__})
         parts = AppParts(chat, show, changes, events, view, ByteBudget(bodies_bytes(settings)))
