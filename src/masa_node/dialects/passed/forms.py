@@ -23,10 +23,12 @@ _DISPOSITION = re.compile(
 )
 _NAMED = re.compile(rb'(?:\A|[;\s])(name|filename|filename\*)=("(?:[^"\\]|\\.)*"|[^\s;"]+)', re.IGNORECASE)
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+_CHARSET = re.compile(rb'charset[*0-9]*\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 _TRUE = frozenset({b"true", b"1", b"on", b"yes", b"t", b"y"})  # what pydantic takes for it
 _LINE = b"\r\n"
-_DECIDING = frozenset({b"model", b"stream"})
+_OF_ALL = b"_charset_"  # the field that names the charset of all others (RFC 7578, 4.6)
+_DECIDING = frozenset({b"model", b"stream", _OF_ALL})
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ def form_type(headers: Headers, endpoint: Endpoint) -> str:
 def peek_form(body: bytes, media_type: str) -> Peeked:
     """The model's name and whether a stream is asked for. Raises `BadModel`, `CallerError`."""
     parts = _deciding_parts(body, media_type)
+    if (charset := _one(body, parts, _OF_ALL)) is not None:
+        _check_charset(charset)
     model = _one(body, parts, b"model")
     stream = _one(body, parts, b"stream") or b""
     if model is None:
@@ -98,11 +102,15 @@ def _boundary(media_type: str) -> bytes:
     is_read = "".join(match[0] for match in matches) == semicolon + rest
     if not is_read or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
         raise CallerError("The form's Content-Type names no usable boundary.")
-    if any("*" in name or (name == "charset" and value.lower() not in _CHARSETS) for name, value in named):
-        raise CallerError(
-            "The form's Content-Type names another charset than UTF-8: in that it could be read otherwise."
-        )
+    for name, value in named:
+        if "*" in name or name == "charset":
+            _check_charset(b"" if "*" in name else value.encode())
     return found[0].encode()
+
+
+def _check_charset(name: bytes) -> None:
+    if name.lower() not in _CHARSETS:
+        raise CallerError("The form names another charset than UTF-8: in that it could be read otherwise.")
 
 
 def _spans(body: bytes, dashes: bytes) -> list[tuple[int, int]]:
@@ -145,6 +153,8 @@ def _part(body: bytes, start: int, end: int) -> _Part | None:
     start = head_end + 2 * len(_LINE)
     if len(named) > 1 or not is_plain or end - start > _MAX_VALUE_BYTES:
         raise CallerError(f"The form's field `{name.decode()}` is a file, is encoded, or is too long.")
+    for charset in _CHARSET.findall(headers.get(b"content-type", b"")):  # some servers read each part by its own
+        _check_charset(charset)
     return _Part(name, start, end)
 
 
