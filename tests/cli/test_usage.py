@@ -42,11 +42,11 @@ def masa_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run(*arguments: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
     monkeypatch.setattr("sys.argv", ["masa-node", "usage", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code in (0, None)
+    assert (ended.value.code or 0) == code
 
 
 def out(capsys: pytest.CaptureFixture[str]) -> str:
@@ -177,14 +177,25 @@ def test_a_node_that_cannot_write_is_asked_what_it_has_counted(
         assert reply.status == 200
         monkeypatch.setenv("PORT", str(node.port))
         monkeypatch.setenv("API_KEY", "secret")
-        run("--by", "model", "--json", monkeypatch=monkeypatch)
+        url = f"http://127.0.0.1:{node.port}"
+        run("--by", "model", "--json", "--url", url, monkeypatch=monkeypatch)
         (line,) = json.loads(out(capsys))
         assert (line["model"], line["requests"]) == ("masa-demo", 1)
-        monkeypatch.setenv("API_KEY", "wrong")
         run(monkeypatch=monkeypatch)
         told = capsys.readouterr()
         assert told.out == "It is not known what was counted.\n"
-        assert "answered 401. Set PORT and API_KEY to that node's." in told.err
+        assert "without API_KEY: " in told.err
+        assert told.err.endswith(f"answered 401. If it is yours, name it: --url {url}\n")
+
+
+def test_a_node_that_is_named_and_does_not_say_is_told_of(
+    unusable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    run("--url", url, monkeypatch=monkeypatch, code=1)
+    assert "refused" in capsys.readouterr().err
+    run("--url", "nowhere", monkeypatch=monkeypatch, code=2)
+    assert "--url: 'nowhere' is not the address of a node." in capsys.readouterr().err
 
 
 def test_where_nobody_can_say_what_was_counted_it_says_that(

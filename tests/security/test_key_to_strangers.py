@@ -95,12 +95,13 @@ def test_what_the_owner_names_gets_the_key(stranger: Stranger, monkeypatch: pyte
     assert any(SECRET in head for head in stranger.heads)
 
 
-def test_a_folder_that_cannot_be_used_proves_nothing_and_stops_nobody(
-    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_cannot_be_used_proves_nothing(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "m").touch()
-    monkeypatch.setattr("sys.argv", ["masa-node", "models"])
+    monkeypatch.setattr("sys.argv", ["masa-node", *command.split()])
     with pytest.raises(SystemExit):
         cli.main()
-    assert stranger.heads
+    assert stranger.heads or command not in ("models", "usage"), "it is asked without a key"
     assert not any(SECRET in head for head in stranger.heads)

@@ -1,5 +1,6 @@
 """One node a folder; a command sees whether one runs."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -112,6 +113,21 @@ def test_a_lock_of_this_process_is_held_too(tmp_path: Path) -> None:
     with NodeLock.take(tmp_path):
         assert (is_held(tmp_path), is_held_by_another(tmp_path)) == (True, False)
     assert not is_held(tmp_path)
+
+
+@pytest.mark.parametrize("name", [FILE_NAME, ALONE_FILE_NAME])
+def test_two_that_look_at_the_same_time_take_each_other_for_no_node(tmp_path: Path, name: str) -> None:
+    for each in (FILE_NAME, ALONE_FILE_NAME):
+        (tmp_path / each).write_text("http://127.0.0.1:8080")
+    with (tmp_path / name).open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as one that looks
+        assert (is_held(tmp_path), is_held_by_another(tmp_path), url_of_node_alone(tmp_path)) == (False, False, "")
+
+
+def test_a_look_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("123")
+    assert not is_held(tmp_path)
+    assert (tmp_path / FILE_NAME).read_text() == "123"
 
 
 def test_a_node_alone_says_where_it_serves_while_it_holds_its_lock(masa_dir: Path) -> None:

@@ -19,10 +19,12 @@ from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.prices import need_prices
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
-from masa_node.chat.errors import ConfigurationError, ProviderError
-from masa_node.cli.output import Group, Json, cell, console, print_json
+from masa_node.chat.errors import ConfigurationError, NotAnAnswer, ProviderError
+from masa_node.cli.output import Group, Json, cell, check_url, console, print_json
+from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed
+from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -49,6 +51,7 @@ def usage(
         "key,model"
     ),
     since: Annotated[str, typer.Option(help="How far back: 1d is today alone (UTC), 7d, 4w.")] = "30d",
+    url: Annotated[str, typer.Option(help="Address of a node to ask. Unset: what MASA_DIR holds.")] = "",
     *,
     cost: Annotated[
         bool, typer.Option("--cost", help="Add what vendors charge for it, by list prices (masa-node[prices]).")
@@ -58,7 +61,8 @@ def usage(
 ) -> None:
     """Show who used what: requests, errors, tokens as the LLMs counted them, times. A second old at most."""
     settings, query = read_settings(), _query(by, since)
-    lines, why_incomplete = _told(settings, query, (by, since), _price(settings) if cost else None)
+    price = _price(settings) if cost else None
+    lines, why_incomplete = _told(settings, query, (by, since), price, url)
     if why_incomplete:
         print(f"masa-node: {why_incomplete}", file=sys.stderr)
     if json:
@@ -78,29 +82,37 @@ def _price(settings: Settings) -> Price:
 
 
 def _told(
-    settings: Settings, query: UsageQuery, asked: tuple[str, str], price: Price | None
+    settings: Settings, query: UsageQuery, asked: tuple[str, str], price: Price | None, url: str
 ) -> tuple[list[UsageLine], str]:
-    """What was counted, and why that may not be all; "" if it is. Raises `StoreFailed`, `ConfigurationError`."""
+    """What was counted, and why that may not be all; "" if it is.
+
+    Raises `StoreFailed`, `ConfigurationError`; `ProviderError` where the node at `url` does not say.
+    """
     from masa_node.node.doctor.local_facts import folder_facts  # noqa: PLC0415 - the usual way needs none of it
 
+    has_costs = price is not None
+    if url:
+        check_url(url)
+        asking = _ask_node(url, listed(settings.api_key), asked, read_proxies(settings), has_costs=has_costs)
+        return asyncio.run(asking), ""
     masa_dir = Path(settings.masa_dir).expanduser()
     unusable = folder_facts(masa_dir).error
     if not unusable:
         return read_usage(masa_dir, query, price), ""
-    url = f"http://127.0.0.1:{settings.port}"
-    answer = asyncio.run(_ask_running_node(url, listed(settings.api_key), asked, has_costs=price is not None))
-    if isinstance(answer, list):
-        return answer, ""
-    return read_usage(masa_dir, query, price), (
-        f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, "
-        f"and at {url} none could be asked for them: {answer} Set PORT and API_KEY to that node's."
-    )
+    url = f"http://127.0.0.1:{settings.port}"  # where anybody's program may listen: it is given no key
+    try:
+        return asyncio.run(_ask_node(url, (), asked, NO_PROXIES, has_costs=has_costs)), ""
+    except ProviderError as exc:
+        return read_usage(masa_dir, query, price), (
+            f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, and at "
+            f"{url} none could be asked for them without API_KEY: {exc.message} If it is yours, name it: --url {url}"
+        )
 
 
-async def _ask_running_node(
-    url: str, api_keys: Sequence[str], asked: tuple[str, str], *, has_costs: bool
-) -> list[UsageLine] | str:
-    """What the node at this URL has counted, or why it does not say."""
+async def _ask_node(
+    url: str, api_keys: Sequence[str], asked: tuple[str, str], proxies: Proxies, *, has_costs: bool
+) -> list[UsageLine]:
+    """What the node at this URL has counted. Raises `ProviderError`."""
     from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
     from masa_node.upstreams.servers.server import get_listing  # noqa: PLC0415
 
@@ -108,15 +120,13 @@ async def _ask_running_node(
     query = urlencode({"by": by, "since": since, **({"cost": "true"} if has_costs else {})})
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     try:
-        async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
-            body = (await get_listing(http, f"{url}/api/v1/usage?{query}", headers)).body
+        async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient(proxies) as http:
+            body = (await get_listing(http, f"{url.rstrip('/')}/api/v1/usage?{query}", headers)).body
             return msgspec.json.decode(body, type=_Answer).lines
-    except ProviderError as exc:
-        return exc.message
     except TimeoutError:
-        return f"no answer within {ANSWERS_WITHIN_S:g} s."
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "what answers there is not a Masa node of this release."
+        raise NotAnAnswer(f"no answer within {ANSWERS_WITHIN_S:g} s.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise NotAnAnswer("what answers there is not a Masa node of this release.") from exc
 
 
 def _query(by: str, since: str) -> UsageQuery:

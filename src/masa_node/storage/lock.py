@@ -92,20 +92,13 @@ class NodeLock:
 
 def is_held(masa_dir: Path) -> bool:
     """Does anybody hold the lock of this folder, this process too? Raises `ConfigurationError` as `take`."""
-    try:
-        NodeLock.take(masa_dir, wait_s=0.0).release()
-    except DirectoryInUse:
-        return True
-    return False
+    return _held(masa_dir) is not None
 
 
 def is_held_by_another(masa_dir: Path) -> bool:
     """Does another process hold the lock of this folder? Raises `ConfigurationError` as `take`."""
-    try:
-        NodeLock.take(masa_dir, wait_s=0.0).release()
-    except DirectoryInUse as exc:
-        return exc.pid != os.getpid()
-    return False
+    found = _held(masa_dir)
+    return found is not None and found.pid != os.getpid()
 
 
 def url_of_node_alone(masa_dir: Path) -> str:
@@ -113,16 +106,20 @@ def url_of_node_alone(masa_dir: Path) -> str:
 
     Only the folder's owner can hold the lock, so what listens there is theirs: it may be given their key.
     """
-    if not (masa_dir / ALONE_FILE_NAME).exists():
-        return ""
-    try:
-        NodeLock.take(masa_dir, wait_s=0.0, name=ALONE_FILE_NAME).release()
-    except DirectoryInUse:
-        with suppress(OSError, UnicodeDecodeError):
-            return (masa_dir / ALONE_FILE_NAME).read_bytes()[:_MAX_URL_BYTES].decode("ascii")
-    except ConfigurationError:
-        pass
+    with suppress(ConfigurationError, OSError, UnicodeDecodeError):
+        path = masa_dir / ALONE_FILE_NAME
+        if path.exists() and _held(masa_dir, ALONE_FILE_NAME) is not None:
+            return path.read_bytes()[:_MAX_URL_BYTES].decode("ascii")
     return ""
+
+
+def _held(masa_dir: Path, name: str = FILE_NAME) -> DirectoryInUse | None:
+    """By whom, if at all. Two that look at the same time do not take each other for a node."""
+    file = _open(masa_dir, name)
+    try:
+        return None if _lock(file, is_shared=True) else DirectoryInUse(masa_dir, _pid_in(file))
+    finally:
+        os.close(file)
 
 
 def _open(masa_dir: Path, name: str) -> int:
@@ -141,12 +138,12 @@ def _wait_for(file: int, masa_dir: Path, until_s: float) -> None:
         time.sleep(_AGAIN_S)
 
 
-def _lock(file: int) -> bool:
+def _lock(file: int, *, is_shared: bool = False) -> bool:
     if sys.platform == "win32":
         log.warning("nothing keeps a second node from this MASA_DIR", why="this platform has no flock")
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as exc:
         if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False

@@ -28,6 +28,7 @@ from masa_node.node.owner.peers import find_peer
 from masa_node.telemetry import log
 from tests import processes
 from tests.cli import owned_node
+from tests.fakes.running import settings_of
 
 OWN = NodeId("0e" * 32)
 ADA, ADAM, BOB = NodeId("ada0" * 16), NodeId("ada1" * 16), NodeId("b0b0" * 16)
@@ -782,3 +783,8 @@ def test_a_relay_that_no_node_took_up_keeps_no_other_command_from_being_carried_
     owner._with_store(left_behind)
     assert owner.run("peers", "block", "ada0").code == 0
     assert [command.verb for command in owner.commands()] == [Verb.RELAY]
+
+
+def test_troubles_of_a_node_that_says_not_where_it_serves_are_not_told(owner: Owner) -> None:
+    assert owner.run("id").code == 0
+    assert commands._troubles(settings_of(MASA_DIR=str(owner.masa_dir)), "") == []

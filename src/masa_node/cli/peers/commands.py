@@ -220,6 +220,8 @@ def _troubles(values: Settings, url: str) -> list[Finding]:
     from masa_node.cli.troubles import about_network  # noqa: PLC0415
 
     where = url or asyncio.run(url_of_running_node(_masa_dir(values)))
+    if not where:
+        return []
     try:
         return about_network(asyncio.run(fetch_report(where, listed(values.api_key), whole=False)))
     except ProviderError:
