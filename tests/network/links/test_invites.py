@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.network.links import invites as module
 from masa_node.network.links.invites import (
     MAX_BOOTNODES,
     MAX_LINK_CHARS,
@@ -133,6 +134,10 @@ def test_a_link_is_read_as_people_paste_it() -> None:
         f"{LINK[:70]}=\r\n{LINK[70:]}",
         "\u200b".join((LINK[:30], LINK[30:60], LINK[60:])),
         f"\ufeff{LINK}\u200e",
+        f"{LINK} is good until 10:00",
+        f"{LINK}\n\nbis sp\u00e4ter",
+        f"\u0130\u015fte: {LINK},kat\u0131l",
+        f"{LINK[:60]}\n{LINK[60:]} 1 day",
     ],
 )
 def test_a_link_is_found_in_what_chat_and_mail_programs_make_of_it(pasted: str) -> None:
@@ -174,6 +179,15 @@ def test_something_behind_the_link_is_noticed() -> None:
         parse_link(LINK + "abcdefgh", AT)
     with pytest.raises(BadInvite, match="too long"):
         parse_link(LINK + "a" * MAX_LINK_CHARS, AT)
+
+
+def test_of_a_text_that_goes_on_no_more_is_read_than_a_link_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    decode = module._decode
+    monkeypatch.setattr(module, "_decode", lambda word: read.append(len(word)) or decode(word))
+    with pytest.raises(BadInvite, match="too long"):
+        parse_link(PREFIX + "77 " * 10_000, AT)
+    assert len(read) < MAX_LINK_CHARS
 
 
 @pytest.mark.parametrize("wrong", [{"token": b"short"}, {"node_id": "x"}, {"addresses": ("host:1",)}])

@@ -199,7 +199,8 @@ def _add_place(location: str, direct: list[str], relays: list[str]) -> None:
 
 def _word_in(text: str) -> str:
     """The base32 part. Raises `BadInvite` where there is none."""
-    match = _LINK.search(text.lower())
+    text = text.lower()
+    match = _LINK.search(text)
     if match is None:
         raise BadInvite(
             f"This is not an invite: it does not begin with {PREFIX}. `masa-node invite` on a node makes one."
@@ -209,7 +210,8 @@ def _word_in(text: str) -> str:
     word = _without_text_behind(match["word"])
     if len(word) > MAX_LINK_CHARS:
         raise BadInvite("This is not an invite: it is too long. Paste the link alone.")
-    if text[match.end() : match.end() + 1].isalnum():
+    has_text_behind = len(word) < sum(map(str.isalnum, match["word"])) or match["word"][-1:].isspace()
+    if text[match.end() : match.end() + 1].isalnum() and not (has_text_behind and _is_whole(word)):
         raise BadInvite(_FOREIGN_CHARACTER)
     return word
 
@@ -219,10 +221,14 @@ def _without_text_behind(text: str) -> str:
     word = ""
     for part in text.split():
         word += "".join(filter(str.isalnum, part))
-        length = int.from_bytes(_decode(word)[:_LENGTH_BYTES], "big")
-        if len(word) * _BITS_A_CHAR >= (_LENGTH_BYTES + length + _CHECK_BYTES) * 8 > _LENGTH_BYTES * 8:
+        if _is_whole(word) or len(word) > MAX_LINK_CHARS:
             break
     return word
+
+
+def _is_whole(word: str) -> bool:
+    length = int.from_bytes(_decode(word)[:_LENGTH_BYTES], "big")
+    return len(word) * _BITS_A_CHAR >= (_LENGTH_BYTES + length + _CHECK_BYTES) * 8
 
 
 def _payload_in(word: str) -> bytes:
