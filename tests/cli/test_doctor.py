@@ -41,6 +41,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
     return int(caught.value.code or 0), out
 
 
+def write_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Makes a key with a name."""
+    monkeypatch.setattr(sys, "argv", ["masa-node", "keys", "add", "bob", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    return str(json.loads(capsys.readouterr().out)["key"])
+
+
 @contextlib.contextmanager
 def up(folder: Path, **settings: str) -> Iterator[None]:
     """A node of this MASA_DIR."""
@@ -137,18 +145,22 @@ def test_the_relay_that_was_chosen_is_looked_at_before_the_node_is_started(
 def test_a_node_that_runs_tells_of_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    named = write_key(monkeypatch, capsys)
     monkeypatch.setenv("API_KEY", SECRET)
     with up(tmp_path):
         code, out = run(monkeypatch, capsys)
         monkeypatch.setenv("API_KEY", "another")
         refused, words = run(monkeypatch, capsys)
+        monkeypatch.setenv("API_KEY", named)
+        _, of_named = run(monkeypatch, capsys)
     assert "ok    http: the node serves at" in out
     assert "masa-demo gave a token" in out
     assert "only nodes on this machine can reach this one" in out
     assert (code, SECRET in out) == (1, False)
     assert refused == 1
     assert "the node runs, but does not answer" in words
-    assert "API_KEY" in words
+    assert "it wants an API key. -> Set API_KEY" in words
+    assert "to a key with a name. -> Set API_KEY" in of_named
 
 
 def test_a_node_that_could_not_get_on_the_network_tells_of_itself_and_why(
@@ -168,6 +180,35 @@ def test_a_node_that_could_not_get_on_the_network_tells_of_itself_and_why(
     assert f"fail  udp: UDP port {port} of 127.0.0.1 (PEER_PORT) is taken" in out
     assert out.count("fail ") == 1
     assert "fail  http: Cannot listen" in another, "of another folder's node it is true"
+    assert "-> A node with another MASA_DIR serves there" in another
+
+
+def test_a_port_that_another_program_has_is_not_called_a_nodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+        _, out = run(monkeypatch, capsys)
+    assert "fail  http: Cannot listen" in out
+    assert "-> Set PORT" in out
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_line_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As another user's, which root sees."""
+    sees = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.parent == tmp_path / "m":
+            raise PermissionError(13, "Permission denied", str(path))
+        return sees(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    code, out = run(monkeypatch, capsys)
+    assert code == 1
+    assert "fail  settings:" in out
+    assert "masa.toml cannot be looked at: Permission denied" in out
 
 
 def test_so_does_one_that_its_owner_keeps_off_it(

@@ -14,6 +14,7 @@ import pytest
 from masa_node import __version__
 from masa_node.cli.demo import StderrInForce
 from masa_node.cli.models import print_models
+from tests.api.serving import ServingNode
 from tests.processes import running
 
 Run = subprocess.CompletedProcess[str]
@@ -94,6 +95,17 @@ def test_models_asks_the_running_node(demo: dict[str, object], tmp_path: Path) -
     assert "masa-demo" in run("models", "--url", address, folder=tmp_path).stdout
     listed = json.loads(run("models", "--url", address, "--json", folder=tmp_path).stdout)
     assert [model["id"] for model in listed["models"]] == ["masa-demo"]
+
+
+@pytest.mark.parametrize("key", ["", "wrong"])
+def test_models_says_that_the_node_wants_a_key(tmp_path: Path, key: str) -> None:
+    (tmp_path / "other").mkdir()
+    with ServingNode(tmp_path, {"API_KEY": "right"}) as node:
+        done = run("models", "--url", f"http://127.0.0.1:{node.port}", folder=tmp_path, API_KEY=key)
+        elsewhere = run("models", folder=tmp_path / "other", PORT=str(node.port), API_KEY=key)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it wants an API key. Set API_KEY" in done.stderr
+    assert ("It was not given API_KEY" in elsewhere.stderr) == bool(key)
 
 
 def test_demo_tells_programs_who_its_peers_are(demo: dict[str, object]) -> None:

@@ -120,6 +120,14 @@ async def test_a_server_that_was_there_a_short_time_ago_is_away() -> None:
 
 
 @virtual_time
+async def test_what_was_there_just_now_is_away_for_a_second_at_most() -> None:
+    error = ConnectionRefused("connection refused: nothing listens there.")
+    error.away_for_s = 0.0
+    with pytest.raises(ProviderAway, match="away, for 1 s at most"):
+        await World([ScriptedProvider("own", error)]).answer()
+
+
+@virtual_time
 async def test_an_llms_own_words_say_more_than_that_another_is_away() -> None:
     error = ConnectionRefused("nothing listens there.")
     error.away_for_s = 1.0

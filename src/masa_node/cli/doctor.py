@@ -8,6 +8,7 @@ import msgspec
 from rich.text import Text
 
 from masa_node.chat.errors import ConfigurationError, MasaError, NotAnAnswer, ProviderError
+from masa_node.cli.models import KeyRefused, check_status
 from masa_node.cli.output import console, plain
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.network.store.joins import refusal
@@ -23,12 +24,13 @@ from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.servers.server import is_masa_node
 
 MAX_REPORT_BYTES = 1024 * 1024  # a hundred peers and their reasons take less
 MAX_LINE_CHARS = 500
 SERVES_WITHIN_S = 1.0  # a node on this machine, before it is asked for more
 ANSWERS_WITHIN_S = 9.5  # the node's own looks end before
-_OK = 200
+_ANOTHER = "A node with another MASA_DIR serves there: set MASA_DIR to that, to ask it. Or set PORT to another one."
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
@@ -41,26 +43,41 @@ async def diagnose() -> Report:
     masa_dir = Path(settings.masa_dir).expanduser().absolute()  # noqa: ASYNC240 - reads no disk
     usual = f"http://127.0.0.1:{settings.port}"
     url = await url_of_running_node(masa_dir)
+    silent: HttpFacts | None = None
     if not url:
         own = await _of_node_without_lock(usual, str(masa_dir))
-        return own or examine(await gather_at_rest(settings, *await _remembered(masa_dir, settings)))
-    try:
-        return await fetch_report(url, listed(settings.api_key))
-    except ProviderError as exc:
-        facts = await gather_at_rest(settings, *await _remembered(masa_dir, settings))
-        silent = HttpFacts(url, is_running=True, error=exc.message)
-        return examine(msgspec.structs.replace(facts, http=silent))
+        if own is not None:
+            return own
+    else:
+        try:
+            return await fetch_report(url, listed(settings.api_key))
+        except KeyRefused as exc:
+            silent = HttpFacts(url, is_running=True, error=f"{exc.why}.", fix=exc.fix)
+        except ProviderError as exc:
+            silent = HttpFacts(url, is_running=True, error=exc.message)
+    facts = await gather_at_rest(settings, *await _remembered(masa_dir, settings))
+    if silent is None and facts.http.error and await _serves(usual):
+        silent = msgspec.structs.replace(facts.http, fix=_ANOTHER)
+    return examine(msgspec.structs.replace(facts, http=silent or facts.http))
 
 
 async def _of_node_without_lock(url: str, masa_dir: str) -> Report | None:
     """Where MASA_DIR cannot hold a lock, a node is known by the folder that it names. It might lie: it gets no key."""
     try:
-        async with asyncio.timeout(SERVES_WITHIN_S), HttpClient() as http:
-            (await http.get(f"{url}/healthz", ())).close()
-        report = await fetch_report(url, ())
-    except (TimeoutError, ProviderError):
+        report = await fetch_report(url, ()) if await _serves(url) else None
+    except ProviderError:
         return None
-    return report if report.masa_dir == masa_dir else None
+    return report if report is not None and report.masa_dir == masa_dir else None
+
+
+async def _serves(url: str) -> bool:
+    """Does a node serve there, whosever it is?"""
+    try:
+        async with asyncio.timeout(SERVES_WITHIN_S), HttpClient() as http:
+            (answer := await http.get(f"{url}/healthz", ())).close()
+    except (TimeoutError, ProviderError):
+        return False
+    return is_masa_node(answer)
 
 
 async def fetch_report(url: str, api_keys: Sequence[str], *, whole: bool = True) -> Report:
@@ -70,13 +87,12 @@ async def fetch_report(url: str, api_keys: Sequence[str], *, whole: bool = True)
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/doctor{'' if whole else '?only=network'}", headers)
             body = await read_whole(answer, MAX_REPORT_BYTES)
-        if answer.status == _OK:
-            return msgspec.json.decode(body, type=Report)
+        check_status(answer.status, "a report")
+        return msgspec.json.decode(body, type=Report)
     except TimeoutError:
         raise NotAnAnswer(f"no answer within {ANSWERS_WITHIN_S:g} s.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise NotAnAnswer("what answers there is not a Masa node of this release.") from exc
-    raise NotAnAnswer(f"it answered {answer.status}. Is API_KEY that of the node?")
 
 
 def print_report(report: Report) -> None:

@@ -11,7 +11,7 @@ from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.proxies import NO_PROXIES, Proxies
-from masa_node.upstreams.servers.server import MAX_LISTING_BYTES, ListRefused, get_listing
+from masa_node.upstreams.servers.server import MAX_LISTING_BYTES
 
 
 class _Server(msgspec.Struct):
@@ -40,6 +40,18 @@ class _Ready(msgspec.Struct):
 
 
 _READY = msgspec.json.Decoder(_Ready)
+_OK = 200
+_KEYS_WANTED = {401: "it wants an API key", 403: "it does not tell that to a key with a name"}
+
+
+class KeyRefused(NotAnAnswer):
+    """The node tells that neither to the key that it was given, nor without one: `why`, and the `fix`."""
+
+    fix = "Set API_KEY to one of its own keys, or to one with --admin."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}. {self.fix}")
+        self.why = why
 
 
 async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> tuple[bytes, str]:
@@ -51,8 +63,10 @@ async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_
     headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
     async with HttpClient(proxies) as http:
         try:
-            answer = (await get_listing(http, f"{url.rstrip('/')}/api/v1/llm/models", headers)).body
-            return answer, "" if _decoded(answer) else await _why_nothing(http, url)
+            answer = await http.get(f"{url.rstrip('/')}/api/v1/llm/models", headers)
+            body = await read_whole(answer, MAX_LISTING_BYTES)
+            check_status(answer.status, "a list of models")
+            return body, "" if _decoded(body) else await _why_nothing(http, url)
         except ConnectionRefused as exc:
             raise no_node_at(url) from exc
         except ProviderError as exc:
@@ -64,7 +78,7 @@ async def fetch_models_unproven(url: str, *, has_keys: bool) -> tuple[bytes, str
     """The same of what listens where the node would, which may be anybody's program: without the owner's keys."""
     try:
         return await fetch_models(url, ())
-    except ListRefused as exc:
+    except KeyRefused as exc:
         if has_keys:
             exc.message += (
                 " It was not given API_KEY: no node with this MASA_DIR says that it serves there. If it is yours, "
@@ -85,6 +99,14 @@ async def _why_nothing(http: HttpClient, url: str) -> str:
     ready = await http.get(f"{url.rstrip('/')}/readyz", ())
     body = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
     return (body.why if body is not None else None) or "No model can be asked."
+
+
+def check_status(status: int, what: str) -> None:
+    """Raise `KeyRefused` or `NotAnAnswer` where a node answered a command with this status instead of `what`."""
+    if status in _KEYS_WANTED:
+        raise KeyRefused(_KEYS_WANTED[status])
+    if status != _OK:
+        raise NotAnAnswer(f"it answered {status} instead of {what}. See its log.")
 
 
 def no_node_at(url: str) -> ConnectionRefused:

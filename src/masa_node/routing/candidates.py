@@ -240,7 +240,7 @@ class Candidates:
         )
         for absence in self._catalog.absences.serving(request.model, endpoints, now_s):
             if _allowed((absence.provider,), request.privacy):
-                away_s = math.ceil(now_s - absence.since_s)
+                away_s = max(math.ceil(now_s - absence.since_s), 1)
                 error = ProviderAway(
                     f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
                 )
@@ -251,7 +251,7 @@ class Candidates:
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """The error when the last hope was a provider that was there a short time ago."""
-    away = ProviderAway(f"It is away, for {math.ceil(away_s)} s at most: {error.message} {_AGAIN}")
+    away = ProviderAway(f"It is away, for {max(math.ceil(away_s), 1)} s at most: {error.message} {_AGAIN}")
     away.location = error.location
     return away
 

@@ -534,6 +534,7 @@ def test_a_network_that_is_off_says_why(owner: Owner) -> None:
     ("status", "body", "says"),
     [
         (401, {}, "API_KEY"),
+        (403, {}, "--admin"),
         (404, {}, "not a Masa node"),
         (500, {}, "answered 500"),
         (200, b"<html>", "not a list of peers"),

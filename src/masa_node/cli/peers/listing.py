@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
-from masa_node.cli.models import no_node_at
+from masa_node.cli.models import check_status, no_node_at
 from masa_node.cli.output import ago, calendar_time, console, plain
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
@@ -25,7 +25,7 @@ MAX_WHY_CHARS = 300
 MAX_REASONS_SHOWN = 5
 MAX_STAKES_SHOWN = 20
 _MINUTE_S = 60
-_OK, _UNAUTHORIZED, _NO_SUCH_ENDPOINT = 200, 401, 404
+_NO_SUCH_ENDPOINT = 404
 
 
 class StakeOfPeer(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,18 +155,15 @@ def print_invites(invites: Sequence[KeptInvite], now_unix_s: float) -> None:
 
 
 def _read(status: int, body: bytes) -> NetworkView:
-    if status == _UNAUTHORIZED:
-        raise NotAnAnswer("it wants an API key. Set API_KEY to one of its keys.")
     if status == _NO_SUCH_ENDPOINT:
         raise NotAnAnswer(
             "it knows no peers: it is not a Masa node, or an old one. Name the node's address with --url."
         )
+    check_status(status, "a list of peers")
     try:
-        if status == _OK:
-            return msgspec.json.decode(body, type=NetworkView)
+        return msgspec.json.decode(body, type=NetworkView)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise NotAnAnswer("its answer is not a list of peers. Name the node's address with --url.") from exc
-    raise NotAnAnswer(f"it answered {status} instead of a list of peers. See its log.")
 
 
 def _remembered(record: PeerRecord) -> PeerView:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from masa_node.chat.errors import ChainUnknown, MasaError, NotAnAnswer
+from masa_node.chat.errors import ChainUnknown, MasaError
+from masa_node.cli.models import check_status
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
 from masa_node.node.settings.words import listed
@@ -25,7 +26,6 @@ from masa_node.upstreams.http.client import HttpClient
 
 MAX_ANSWER_BYTES = 1024 * 1024  # `GET /api/v1/stake` takes some kilobytes
 VERDICT_WITHIN_S = 15.0  # a second for each RPC URL, twice
-_OK = 200
 
 
 class DelegationView(msgspec.Struct, frozen=True):
@@ -211,15 +211,14 @@ async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | N
     """What the running node knows, or why it gives no answer."""
     url = await url_of_running_node(context.masa_dir)
     if not url:
-        return None, "the node is not running."
+        return None, "no node is known to run with this MASA_DIR."
     keys = listed(context.settings.api_key)
     headers = (("Authorization", f"Bearer {keys[0]}"),) if keys else ()
     try:
         async with HttpClient() as http:
             answer = await http.get(f"{url}/api/v1/stake", headers)
             body = await read_whole(answer, MAX_ANSWER_BYTES)
-        if answer.status != _OK:
-            raise NotAnAnswer(f"it answered {answer.status}.")
+        check_status(answer.status, "its stakes")
         return msgspec.json.decode(body, type=_StakeAnswer), None
     except MasaError as exc:
         return None, f"the node at {url} does not say: {exc.message}"

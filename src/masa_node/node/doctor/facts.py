@@ -29,13 +29,14 @@ class FolderFacts(msgspec.Struct, frozen=True):
 class HttpFacts(msgspec.Struct, frozen=True):
     """Where the node serves, or would. `is_running`: a node holds this MASA_DIR; `answers`: what is there is that node.
 
-    `error` says why the port cannot be had, or why the running node does not answer.
+    `error` says why the port cannot be had, or why the running node does not answer; `fix` what to do, if it is known.
     """
 
     url: str
     is_running: bool = False
     answers: bool = False
     error: str = ""
+    fix: str = ""
 
 
 class ServerFacts(msgspec.Struct, frozen=True):

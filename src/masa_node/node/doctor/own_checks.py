@@ -92,9 +92,10 @@ def http_findings(facts: HttpFacts) -> Iterator[Finding]:
     if facts.is_running and facts.answers:
         yield ok("http", f"the node serves at {facts.url}")
     elif facts.is_running:
-        yield fail("http", f"the node runs, but does not answer at {facts.url}: {facts.error}", "See its log.")
+        says = f"the node runs, but does not answer at {facts.url}: {facts.error}"
+        yield fail("http", says, facts.fix or "See its log.")
     elif facts.error:
-        yield fail("http", facts.error, "Set PORT to another one; 0 takes a free one.")
+        yield fail("http", facts.error, facts.fix or "Set PORT to another one; 0 takes a free one.")
     else:
         yield warn("http", f"no node runs with this MASA_DIR; it would serve at {facts.url}", "masa-node up")
 

@@ -1,6 +1,7 @@
 """`masa.toml`: several LLM servers behind one node, and other names for models. Unknown keys are errors."""
 
 import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, cast
@@ -121,7 +122,17 @@ def _path(settings: Settings) -> Path | None:
     if settings.masa_config:
         return Path(settings.masa_config).expanduser()
     paths = (Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if _is_there(path)), None)
+
+
+def _is_there(path: Path) -> bool:
+    """As `Path.is_file`; raises `ConfigurationError` where it cannot be told."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be looked at: {exc.strerror}.") from exc
 
 
 def _spec(table: UpstreamTable, path: Path) -> UpstreamSpec:

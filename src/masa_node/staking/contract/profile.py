@@ -114,13 +114,13 @@ def load_profile(named: str, folder: Path) -> Profile:
         return built_in
     if named.endswith(".toml") or "/" in named or "\\" in named:
         return _read(Path(named).expanduser())
-    path = folder / f"{named}.toml"
-    if not _FILE_NAME.match(named) or not path.is_file():
-        known = ", ".join(sorted({*BUILT_IN, *(found.stem for found in folder.glob("*.toml"))})[:MAX_NAMED])
+    found = {path.stem for path in folder.glob("*.toml")}
+    if not _FILE_NAME.match(named) or named not in found:
+        known = ", ".join(sorted({*BUILT_IN, *found})[:MAX_NAMED])
         raise ConfigurationError(
             f"STAKE_NETWORK: there is no network {named[:64]!r}. Known are: {known}. A path to a .toml file does too."
         )
-    return _read(path)
+    return _read(folder / f"{named}.toml")
 
 
 def with_overrides(profile: Profile, rpc_urls: tuple[str, ...], contract: str) -> Profile:
