@@ -17,6 +17,7 @@ import structlog
 
 from masa_node.accounts.keys import KeyRing, NamedKey
 from masa_node.chat.errors import ConfigurationError
+from masa_node.storage.ownership import give_to_owner_of
 
 if sys.platform != "win32":
     import fcntl
@@ -138,6 +139,7 @@ def _write(path: Path, keys: Sequence[NamedKey]) -> None:
     data = msgspec.json.format(msgspec.json.encode(_File(_VERSION, tuple(keys))), indent=1)
     with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:  # mode 0600
         try:
+            give_to_owner_of(path.parent, file.fileno())
             file.write(data + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -19,6 +19,7 @@ import structlog
 
 from masa_node.chat.errors import ConfigurationError, MasaError
 from masa_node.storage.lock import is_held_by_another
+from masa_node.storage.ownership import give_to_owner_of
 
 APPLICATION_ID = 0x6D617361  # "masa": tells a file of ours from that of another program
 BUSY_S = 5.0  # how long to wait for the other process (a command, or the node): its jobs take milliseconds
@@ -241,7 +242,9 @@ def _text(stored: bytes) -> str:
 def _make_private(path: Path) -> None:
     """Let no other user read it. (No second handle on a file that is open: closing it would end SQLite's locks.)"""
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        give_to_owner_of(path.parent, file)
+        os.close(file)
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
 

@@ -12,6 +12,7 @@ from typing import Self
 import structlog
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.storage.ownership import give_to_owner_of
 
 if sys.platform != "win32":
     import fcntl
@@ -124,9 +125,14 @@ def _held(masa_dir: Path, name: str = FILE_NAME) -> DirectoryInUse | None:
 
 def _open(masa_dir: Path, name: str) -> int:
     path = masa_dir / name
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
         masa_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with suppress(FileExistsError):
+            file = os.open(path, flags | os.O_EXCL, 0o600)
+            give_to_owner_of(masa_dir, file)
+            return file
+        return os.open(path, flags, 0o600)
     except OSError as exc:
         raise ConfigurationError(f"MASA_DIR: {path} cannot be opened: {exc.strerror}.") from exc
 
