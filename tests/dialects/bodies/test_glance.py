@@ -155,6 +155,19 @@ def test_without_a_library_that_is_fast_nothing_is_told(monkeypatch: pytest.Monk
     glancing._search.cache_clear()
 
 
+@pytest.mark.parametrize("text", ["", "raise OSError('its C library is another')", "raise SystemError"])
+def test_a_library_that_is_broken_is_as_good_as_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    """Empty: as what an installer leaves behind that was interrupted."""
+    (tmp_path / "stringzilla.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "stringzilla", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    glancing._search.cache_clear()
+    assert glance(large(',"model":"a"'), OPENAI) is None
+    glancing._search.cache_clear()
+
+
 OLDEST = """
 import random, stringzilla
 from tests.dialects.bodies.test_glance import OLLAMA, exact, glance, glancing, large

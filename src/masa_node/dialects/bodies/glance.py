@@ -75,10 +75,11 @@ def _search() -> _Search | None:
     """None where it has no vector instructions, or is not there."""
     try:
         import stringzilla  # type: ignore[import-not-found]  # noqa: PLC0415 - seldom needed, and a megabyte
-    except ImportError:
+
+        library = cast("_Search", stringzilla)
+        return library if len(library.__capabilities__) > 1 else None
+    except Exception:  # noqa: BLE001 - one that is broken, in whatever way, is as good as none
         return None
-    library = cast("_Search", stringzilla)
-    return library if len(library.__capabilities__) > 1 else None
 
 
 def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
