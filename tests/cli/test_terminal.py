@@ -76,6 +76,31 @@ def test_a_closed_pipe_does_not_end_a_node(tmp_path: Path, command: str, closed_
     assert "masa-node:" not in said
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_node_that_is_started_without_standard_streams_keeps_their_numbers_from_sockets(
+    tmp_path: Path, closed: str
+) -> None:
+    """As some programs start what is to run in the background."""
+    port = closed_port()
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "masa_node"]
+    shown = subprocess.run([*command, "version"], env=environment(tmp_path), capture_output=True, check=True)
+    assert b"Traceback" not in shown.stderr
+    with running(
+        [*command, "up"],
+        cwd=tmp_path,
+        env=environment(tmp_path, PORT=str(port)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        asked = ["curl", "-sS", "--retry", "99", "--retry-delay", "1", "--retry-connrefused"]
+        done = subprocess.run(
+            [*asked, f"http://127.0.0.1:{port}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
+        )
+        assert b"masa-demo" in done.stdout
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(ENDS_WITHIN_S) == 0
+
+
 @pytest.mark.parametrize("command", ["up", "up --json"])
 def test_a_pipe_that_closes_after_the_address_was_read_does_not_end_a_node(tmp_path: Path, command: str) -> None:
     with running(

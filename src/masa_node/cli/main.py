@@ -12,7 +12,7 @@ import typer
 
 from masa_node.chat.errors import ConfigurationError, MasaError, ProviderError
 from masa_node.cli import console, devnet, keys
-from masa_node.cli.output import Group, Json, print_json, print_nowhere
+from masa_node.cli.output import Group, Json, open_standard_streams, print_json, print_nowhere
 from masa_node.cli.peers import commands as peer_commands
 from masa_node.cli.stake import commands as stake_commands
 from masa_node.cli.usage import register as register_usage
@@ -188,6 +188,7 @@ def version() -> None:
 
 def main() -> None:
     """What `__main__.main` runs. Exit codes: 0 fine, 1 failed, 2 a setting or an argument is wrong, 130 interrupted."""
+    open_standard_streams()
     try:
         _command()
     except BrokenPipeError:  # end as quietly as any other command does
