@@ -45,7 +45,7 @@ def print_nowhere() -> None:
 
 
 def open_standard_streams() -> None:
-    """Those that this program was started without lead nowhere: a socket would get their number, and what is printed."""
+    """Open those that this program was started without: a socket would get their number, and what is printed."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
