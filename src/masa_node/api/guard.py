@@ -70,8 +70,9 @@ class Guard:
 
     def check_key(self, raw_path: bytes, headers: HeaderPairs) -> Caller | None:
         """Whose key it is. None where none is needed at this path, so that none was checked. Raises `Unauthorized`."""
-        if self._access.sessions and (caller := self._in_session(headers)) is not None:
-            return caller
+        for key in _offered_keys(headers) if self._access.sessions else ():
+            if (caller := self._access.in_session(key)) is not None:
+                return caller
         if not self.needs_key:
             return OWNERS
         if raw_path in OPEN_PATHS or raw_path.startswith(_OPEN_FILES):
@@ -86,10 +87,6 @@ class Guard:
         raise Unauthorized(
             "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
         )
-
-    def _in_session(self, headers: HeaderPairs) -> Caller | None:
-        found = (self._access.in_session(each) for each in _offered_keys(headers))
-        return next((caller for caller in found if caller is not None), None)
 
     @property
     def needs_key(self) -> bool:

@@ -196,11 +196,7 @@ def _described() -> bytes:
     return msgspec.json.encode(describe((*GETS, EVENTS), CHANGES))
 
 
-def _healthz(view: NodeView, asked: Asked) -> object:
-    del view, asked
-    return {"status": "ok"}
-
-
+_ALIVE = {"status": "ok"}
 _vendor_models = _models(lambda offers, asked: models.openai_list(offers_for(_family(asked), offers)))
 
 
@@ -210,9 +206,9 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint(HOME, "Leads to the console", "text/html"): lambda view, _: view.pages.lead_there(),
     GetEndpoint(CONSOLE, "The console: the node as pages for a browser; CONSOLE=off: none", "text/html"): _page,
     GetEndpoint(CONSOLE + "{file}", "A file of the console", "*/*"): _page,
-    GetEndpoint("/healthz", "Liveness: the process answers"): _healthz,
-    GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): _healthz,
-    GetEndpoint("/v1/health", "The same"): _healthz,
+    GetEndpoint("/healthz", "Liveness: the process answers"): lambda _view, _asked: _ALIVE,
+    GetEndpoint("/health", "The same, where clients of llama.cpp and vLLM look for it"): lambda _view, _asked: _ALIVE,
+    GetEndpoint("/v1/health", "The same"): lambda _view, _asked: _ALIVE,
     GetEndpoint("/readyz", "Readiness: some model can be asked; if none, why, and what to do"): _readyz,
     GetEndpoint("/metrics", "Prometheus metrics", "text/plain; version=0.0.4; charset=utf-8"): _owners(
         lambda view: view.metrics()

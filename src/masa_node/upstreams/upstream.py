@@ -208,15 +208,13 @@ class Upstream:
     async def answer(self, request: Request, sign: Sign = no_sign, sent: "AskedNow | None" = None) -> Answer:
         """See `Provider`. What was `sent` already is not sent again, but where a kept connection had died."""
         try:
-            server = await self._identified()
-            answer = await self._answer(server, request, sign, sent)
+            return await self._answer(await self._identified(), request, sign, sent)
         except ProviderError as exc:
             exc.location = self.location
             if self._was_listed and isinstance(exc, Unreachable | ConnectionClosed):
                 self._invalidation.set()
             exc.away_for_s = self._away_for_s(exc)
             raise
-        return answer
 
     def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
