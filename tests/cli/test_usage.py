@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,6 +158,17 @@ def test_of_nothing_it_says_so(
     run(monkeypatch=monkeypatch)
     assert out(capsys) == "Nothing was counted in this time.\n"
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("masa_dir")
+def test_while_the_disk_is_full_it_says_that_there_may_be_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    run(monkeypatch=monkeypatch)
+    told = capsys.readouterr()
+    assert "alice" in told.out
+    assert "is full. What a node counts meanwhile is in its memory" in told.err
 
 
 @pytest.fixture

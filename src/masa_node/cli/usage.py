@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 ANSWERS_WITHIN_S = 5.0
 _MAX_CELL_CHARS = 60
+_FULL = "The disk of MASA_DIR {} is full. What a node counts meanwhile is in its memory: GET /api/v1/usage tells that."
 _COSTS = ("cost_usd", "cost_unknown")
 _GROUPS = ("day", "key", "model", "provider", "peer", "use")
 _ABOUT_PEERS = {"ours": "asked by this node", "theirs": "asked this node", "own": "no peer"}
@@ -88,7 +89,8 @@ def _told(
 
     Raises `StoreFailed`, `ConfigurationError`; `ProviderError` where the node at `url` does not say.
     """
-    from masa_node.node.doctor.local_facts import folder_facts  # noqa: PLC0415 - the usual way needs none of it
+    from masa_node.node.doctor.local_facts import folder_facts  # noqa: PLC0415 - a command that fails before needs none
+    from masa_node.node.doctor.own_checks import FULL_DISK_BYTES  # noqa: PLC0415
 
     has_costs = price is not None
     if url:
@@ -96,9 +98,11 @@ def _told(
         asking = _ask_node(url, listed(settings.api_key), asked, read_proxies(settings), has_costs=has_costs)
         return asyncio.run(asking), ""
     masa_dir = Path(settings.masa_dir).expanduser()
-    unusable = folder_facts(masa_dir).error
+    facts = folder_facts(masa_dir)
+    unusable = facts.error
     if not unusable:
-        return read_usage(masa_dir, query, price), ""
+        is_full = facts.free_bytes is not None and facts.free_bytes < FULL_DISK_BYTES
+        return read_usage(masa_dir, query, price), _FULL.format(masa_dir) if is_full else ""
     url = f"http://127.0.0.1:{settings.port}"  # where anybody's program may listen: it is given no key
     try:
         return asyncio.run(_ask_node(url, (), asked, NO_PROXIES, has_costs=has_costs)), ""
