@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,21 @@ def written(folder: Path, text: str) -> Settings:
 def test_without_a_file_there_are_no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert upstreams_in_file(Settings(masa_dir=str(tmp_path))) == []
+
+
+def test_a_current_folder_that_shows_nothing_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `/root` to the user to whom `sudo -u` leads."""
+    sees = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if not path.is_absolute():
+            raise PermissionError(13, "Permission denied", str(path))
+        return sees(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).is_absolute())
+    (tmp_path / "masa.toml").write_text('[[upstream]]\nname="a"\nurl="http://a:1"\n')
+    assert [spec.name for spec in upstreams_in_file(Settings(masa_dir=str(tmp_path)))] == ["a"]
 
 
 def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -121,8 +121,10 @@ def _check_table(table: dict[str, object], known: tuple[str, ...], where: str) -
 def _path(settings: Settings) -> Path | None:
     if settings.masa_config:
         return Path(settings.masa_config).expanduser()
-    paths = (Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME)
-    return next((path for path in paths if _is_there(path)), None)
+    here, own = Path(FILE_NAME), Path(settings.masa_dir).expanduser() / FILE_NAME
+    if os.access(here, os.F_OK) and here.is_file():  # `sudo -u masa` leaves a user where it may see nothing
+        return here
+    return own if _is_there(own) else None
 
 
 def _is_there(path: Path) -> bool:
