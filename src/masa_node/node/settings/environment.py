@@ -11,7 +11,7 @@ from msgspec import Meta
 from masa_node.accounts.journal import MAX_RACES
 from masa_node.node.settings.given_names import given_names, read_dotenv
 from masa_node.node.settings.unknown_names import UnknownName, unknown_names
-from masa_node.node.settings.words import check_home, converted, from_text
+from masa_node.node.settings.words import SENDABLE, check_home, converted, from_text
 from masa_node.routing.racing.race import DEFAULT_WIDTH, MAX_WIDTH
 from masa_node.upstreams.http.urls import redacted
 
@@ -141,8 +141,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[
         str,
         Meta(
-            description="Keys, comma-separated, one of which every caller must send (`Authorization: Bearer` or "
-            "`x-api-key`)."
+            pattern=SENDABLE,
+            description="Keys, comma-separated: every caller must send one (`Authorization: Bearer` or `x-api-key`).",
         ),
     ] = ""
     allowed_hosts: Annotated[
@@ -267,7 +267,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`public` for those that iroh's makers run. A relay sees only encrypted packets. Unset: none."
         ),
     ] = ""
-    relay_token: Annotated[str, Meta(description="Access token for the relay at RELAY_URL.")] = ""
+    relay_token: Annotated[str, Meta(pattern=SENDABLE, description="Access token for the relay at RELAY_URL.")] = ""
     address_lookup: Annotated[
         bool,
         Meta(description="Publish and look up peers' addresses at the servers of iroh's makers. Unset: never."),
