@@ -267,7 +267,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`public` for those that iroh's makers run. A relay sees only encrypted packets. Unset: none."
         ),
     ] = ""
-    relay_token: Annotated[str, Meta(pattern=SENDABLE, description="Access token for the relay at RELAY_URL.")] = ""
+    relay_token: Annotated[str, Meta(description="Access token for the relay at RELAY_URL.")] = ""
     address_lookup: Annotated[
         bool,
         Meta(description="Publish and look up peers' addresses at the servers of iroh's makers. Unset: never."),
