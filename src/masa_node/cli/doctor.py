@@ -8,7 +8,7 @@ import msgspec
 from rich.text import Text
 
 from masa_node.chat.errors import ConfigurationError, MasaError, NotAnAnswer, ProviderError
-from masa_node.cli.models import KeyRefused, check_status
+from masa_node.cli.models import KeyRefused, check_status, key_header
 from masa_node.cli.output import console, plain
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.network.store.joins import refusal
@@ -82,7 +82,7 @@ async def _serves(url: str) -> bool:
 
 async def fetch_report(url: str, api_keys: Sequence[str], *, whole: bool = True) -> Report:
     """What the node at this URL finds; unless `whole`, its LLM servers are left alone. Raises `ProviderError`."""
-    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    headers = key_header(api_keys)
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient() as http:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/doctor{'' if whole else '?only=network'}", headers)

@@ -6,6 +6,7 @@ import msgspec
 from rich.table import Table
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
+from masa_node.chat.request import Headers
 from masa_node.cli.output import cell, check_url, console
 from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
@@ -60,7 +61,7 @@ async def fetch_models(url: str, api_keys: Sequence[str], proxies: Proxies = NO_
     Raises `ConfigurationError` for what is no URL, `ProviderError`, `ConnectionRefused` when nothing listens there.
     """
     check_url(url)
-    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    headers = key_header(api_keys)
     async with HttpClient(proxies) as http:
         try:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/llm/models", headers)
@@ -99,6 +100,11 @@ async def _why_nothing(http: HttpClient, url: str) -> str:
     ready = await http.get(f"{url.rstrip('/')}/readyz", ())
     body = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
     return (body.why if body is not None else None) or "No model can be asked."
+
+
+def key_header(api_keys: Sequence[str]) -> Headers:
+    """How a command shows the owner's first key to the node: in UTF-8, as curl does."""
+    return (("Authorization", f"Bearer {api_keys[0].encode().decode('latin-1')}"),) if api_keys else ()
 
 
 def check_status(status: int, what: str) -> None:

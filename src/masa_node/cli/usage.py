@@ -20,6 +20,7 @@ from masa_node.accounts.prices import need_prices
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError, NotAnAnswer, ProviderError
+from masa_node.cli.models import key_header
 from masa_node.cli.output import Group, Json, cell, check_url, console, print_json
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
@@ -122,7 +123,7 @@ async def _ask_node(
 
     by, since = asked
     query = urlencode({"by": by, "since": since, **({"cost": "true"} if has_costs else {})})
-    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    headers = key_header(api_keys)
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient(proxies) as http:
             body = (await get_listing(http, f"{url.rstrip('/')}/api/v1/usage?{query}", headers)).body

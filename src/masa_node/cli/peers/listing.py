@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
-from masa_node.cli.models import check_status, no_node_at
+from masa_node.cli.models import check_status, key_header, no_node_at
 from masa_node.cli.output import ago, calendar_time, console, plain
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
@@ -76,7 +76,7 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def fetch_peers(url: str, api_keys: Sequence[str], proxies: Proxies = NO_PROXIES) -> NetworkView:
     """What the node at this URL tells. Raises `ProviderError`, `Unreachable` when nothing listens there."""
-    headers = (("Authorization", f"Bearer {api_keys[0]}"),) if api_keys else ()
+    headers = key_header(api_keys)
     async with HttpClient(proxies) as http:
         try:
             answer = await http.get(f"{url.rstrip('/')}/api/v1/peers", headers)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from masa_node.chat.errors import ChainUnknown, MasaError
-from masa_node.cli.models import check_status
+from masa_node.cli.models import check_status, key_header
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
 from masa_node.node.settings.words import listed
@@ -213,7 +213,7 @@ async def _ask_node(context: StakeContext) -> tuple[_StakeAnswer | None, str | N
     if not url:
         return None, "no node is known to run with this MASA_DIR."
     keys = listed(context.settings.api_key)
-    headers = (("Authorization", f"Bearer {keys[0]}"),) if keys else ()
+    headers = key_header(keys)
     try:
         async with HttpClient() as http:
             answer = await http.get(f"{url}/api/v1/stake", headers)

@@ -7,8 +7,6 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 
-SENDABLE = "^[ -~]*$"  # what HTTP headers can hold
-
 
 def from_text(name: str, text: str, kind: object, *, is_secret: bool) -> object:
     """The value of a setting that was given as text. Raises `ConfigurationError`."""
