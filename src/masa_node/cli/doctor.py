@@ -8,8 +8,8 @@ import msgspec
 from rich.text import Text
 
 from masa_node.chat.errors import ConfigurationError, MasaError, NotAnAnswer, ProviderError
-from masa_node.cli.models import KeyRefused, check_status, key_header
-from masa_node.cli.output import console, plain
+from masa_node.cli.models import KeyRefused, check_status
+from masa_node.cli.output import console, key_header, plain
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.network.store.joins import refusal
 from masa_node.network.store.store import Store

@@ -6,8 +6,7 @@ import msgspec
 from rich.table import Table
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
-from masa_node.chat.request import Headers
-from masa_node.cli.output import cell, check_url, console
+from masa_node.cli.output import cell, check_url, console, key_header
 from masa_node.dialects.fields import read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http.client import HttpClient
@@ -100,11 +99,6 @@ async def _why_nothing(http: HttpClient, url: str) -> str:
     ready = await http.get(f"{url.rstrip('/')}/readyz", ())
     body = read(await read_whole(ready, MAX_LISTING_BYTES), _READY)
     return (body.why if body is not None else None) or "No model can be asked."
-
-
-def key_header(api_keys: Sequence[str]) -> Headers:
-    """How a command shows the owner's first key to the node: in UTF-8, as curl does."""
-    return (("Authorization", f"Bearer {api_keys[0].encode().decode('latin-1')}"),) if api_keys else ()
 
 
 def check_status(status: int, what: str) -> None:

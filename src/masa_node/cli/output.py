@@ -1,8 +1,9 @@
-"""How every command writes what it found."""
+"""How every command writes what it found, and shows its key to the node."""
 
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import msgspec
 import typer
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.chat.request import Headers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +54,11 @@ def open_standard_streams() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - stays open
+
+
+def key_header(api_keys: Sequence[str]) -> Headers:
+    """How a command shows the owner's first key to the node: in UTF-8, as curl does."""
+    return (("Authorization", f"Bearer {api_keys[0].encode().decode('latin-1')}"),) if api_keys else ()
 
 
 def check_url(url: str) -> None:

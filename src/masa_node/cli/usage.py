@@ -20,8 +20,7 @@ from masa_node.accounts.prices import need_prices
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError, NotAnAnswer, ProviderError
-from masa_node.cli.models import key_header
-from masa_node.cli.output import Group, Json, cell, check_url, console, print_json
+from masa_node.cli.output import Group, Json, cell, check_url, console, key_header, print_json
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
 from masa_node.node.settings.words import listed

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from masa_node.chat.errors import ConnectionRefused, NotAnAnswer, ProviderError
-from masa_node.cli.models import check_status, key_header, no_node_at
-from masa_node.cli.output import ago, calendar_time, console, plain
+from masa_node.cli.models import check_status, no_node_at
+from masa_node.cli.output import ago, calendar_time, console, key_header, plain
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.store.rows import KeptInvite
 from masa_node.network.transport.interfaces import short_id

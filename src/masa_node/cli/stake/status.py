@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from masa_node.chat.errors import ChainUnknown, MasaError
-from masa_node.cli.models import check_status, key_header
+from masa_node.cli.models import check_status
+from masa_node.cli.output import key_header
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.cli.stake.context import DELEGATION, DRAFT, StakeContext
 from masa_node.node.settings.words import listed

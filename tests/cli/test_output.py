@@ -4,7 +4,7 @@ import pytest
 
 from masa_node.accounts.access import KEYS_OWNER
 from masa_node.api.guard import Guard, GuardRules
-from masa_node.cli.models import key_header
+from masa_node.cli.output import key_header
 
 
 @pytest.mark.parametrize("key", ["key", "k\xe9y", "\u043a\u043b\u044e\u0447", "with a space"])
