@@ -37,6 +37,17 @@ def closed_pipe() -> Iterator[int]:
     os.close(write)
 
 
+def lists_and_ends(process: "subprocess.Popen[str] | subprocess.Popen[bytes]", port: int) -> None:
+    """The node answers there, and ends in order when it is told to."""
+    asked = ["curl", "-sS", "--retry", "99", "--retry-delay", "1", "--retry-connrefused"]
+    done = subprocess.run(
+        [*asked, f"http://127.0.0.1:{port}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
+    )
+    assert b"masa-demo" in done.stdout
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(ENDS_WITHIN_S) == 0
+
+
 @pytest.mark.parametrize("command", ["demo", "settings", "peers --all", "--help"])
 def test_a_closed_pipe_ends_a_command_in_silence(tmp_path: Path, command: str, closed_pipe: int) -> None:
     done = subprocess.run(
@@ -62,13 +73,7 @@ def test_a_closed_pipe_does_not_end_a_node(tmp_path: Path, command: str, closed_
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        listed = ["curl", "-sS", "--retry", "99", "--retry-delay", "1", "--retry-connrefused"]
-        done = subprocess.run(
-            [*listed, f"http://127.0.0.1:{port}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
-        )
-        assert b"masa-demo" in done.stdout
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(ENDS_WITHIN_S) == 0
+        lists_and_ends(process, port)
         assert process.stderr is not None
         said = process.stderr.read()
     assert "Traceback" not in said
@@ -92,13 +97,7 @@ def test_a_node_that_is_started_without_standard_streams_keeps_their_numbers_fro
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        asked = ["curl", "-sS", "--retry", "99", "--retry-delay", "1", "--retry-connrefused"]
-        done = subprocess.run(
-            [*asked, f"http://127.0.0.1:{port}/v1/models"], capture_output=True, timeout=ENDS_WITHIN_S, check=True
-        )
-        assert b"masa-demo" in done.stdout
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(ENDS_WITHIN_S) == 0
+        lists_and_ends(process, port)
 
 
 @pytest.mark.parametrize("command", ["up", "up --json"])
