@@ -34,6 +34,12 @@ def with_a_reason(frame: bytes) -> bytes:
     return frame.replace(b"null", b'"ab"')
 
 
+def knows(tracker: StreamTracker, frame: bytes) -> bool:
+    """At a glance, wherever it stands."""
+    before, behind = b"4e\r\n", b"\r\n0"
+    return tracker.is_more(before + frame + behind, len(before), len(before) + len(frame))
+
+
 def state(tracker: StreamTracker) -> tuple[object, ...]:
     return (
         tracker.frames,
@@ -51,7 +57,7 @@ def followed(dialect: Dialect, chunks: list[bytes]) -> tuple[StreamTracker, int]
     """A tracker that was given these, and how many it knew at a glance. What it says is that of one without glances."""
     quick, slow, glances = StreamTracker(dialect), StreamTracker(dialect), 0
     for chunk in chunks:
-        is_more = quick.are_more([chunk])
+        is_more = knows(quick, chunk)
         glances += is_more
         assert (chunk if is_more else quick.feed(chunk)) == slow.feed(chunk)
         assert state(quick) == state(slow)
@@ -103,8 +109,8 @@ def test_what_may_be_more_than_words_is_looked_at(words: bytes) -> None:
     tracker = StreamTracker(OPENAI)
     for known in (b"a", b"b"):
         tracker.feed(piece(known))
-    assert tracker.are_more([piece(b"c")])
-    assert not tracker.are_more([piece(words)])
+    assert knows(tracker, piece(b"c"))
+    assert not knows(tracker, piece(words))
     followed(OPENAI, [*map(piece, [b"a", b"b", words, b"c", b"d"]), FINISH, DONE])
 
 
@@ -117,32 +123,44 @@ def test_what_is_not_one_whole_frame_is_looked_at(change: Callable[[bytes], byte
     quick = StreamTracker(OPENAI)
     for _ in range(3):
         quick.feed(frame)
-    assert quick.are_more([frame])
-    assert not quick.are_more([change(frame)])
+    assert knows(quick, frame)
+    assert not knows(quick, change(frame))
     followed(OPENAI, [frame, frame, frame, change(frame), frame, frame, FINISH, DONE])
 
 
-def test_several_are_known_together_or_none_of_them_is() -> None:
+def test_what_is_not_known_is_not_noted_and_what_is_known_is_noted_once() -> None:
     frames = [piece(b"%d" % number) for number in range(6)]
     quick, slow = StreamTracker(OPENAI), StreamTracker(OPENAI)
     for frame in frames[:2]:
         quick.feed(frame)
         slow.feed(frame)
     for odd in (FINISH, of_another_choice(frames[0]), with_a_reason(frames[0]), frames[0][:-1], frames[0] * 2):
-        for several in ([odd, *frames], [*frames, odd], [frames[0], odd, frames[1]]):
-            assert not quick.are_more(several)
+        for several in ([odd], [odd, *frames], [*frames, odd], [frames[0], odd, frames[1]]):
+            assert not knows(quick, b"".join(several))
             assert state(quick) == state(slow)
-    assert quick.are_more(frames)
-    slow.feed(b"".join(frames))
-    assert state(quick) == state(slow)
+    for frame in frames:
+        assert knows(quick, frame)
+        slow.feed(frame)
+        assert state(quick) == state(slow)
+    assert quick.usual_bytes == len(b"".join(frames))
+
+
+def test_a_frame_is_known_just_where_it_stands() -> None:
+    frame = piece(b"a")
+    tracker = StreamTracker(OPENAI)
+    for _ in range(2):
+        tracker.feed(frame)
+    data = b"xx" + frame + b"yy"
+    places = [(start, end) for start in range(6) for end in range(len(data) - 6, len(data) + 2)]
+    assert [place for place in places if tracker.is_more(data, *place)] == [(2, len(data) - 2)]
 
 
 def test_what_is_around_words_may_not_overlap() -> None:
     tracker = StreamTracker(OPENAI)
     for _ in range(2):
         tracker.feed(piece(b"a"))
-    assert tracker.are_more([piece(b"")])
-    assert not tracker.are_more([piece(b"").replace(b'""', b'"')])
+    assert knows(tracker, piece(b""))
+    assert not knows(tracker, piece(b"").replace(b'""', b'"'))
 
 
 def test_no_frame_is_known_while_another_has_begun() -> None:
@@ -177,7 +195,7 @@ WORDS = st.lists(
 def test_whatever_the_words_are_the_verdict_is_the_same(words: list[bytes]) -> None:
     quick, slow = StreamTracker(OPENAI), StreamTracker(OPENAI)
     for frame in [piece(b"a"), piece(b"b"), *map(piece, words), FINISH, DONE]:
-        if not quick.are_more([frame]):
+        if not knows(quick, frame):
             quick.feed(frame)
         slow.feed(frame)
         assert (quick.ended, str(quick.fault), quick.is_whole()) == (slow.ended, str(slow.fault), slow.is_whole())

@@ -36,6 +36,18 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def unchunked(raw: bytes) -> tuple[list[bytes], bytes]:
+    """What is in the whole chunks at its beginning, and what is left: b"", or the last chunk, or less than one."""
+    found: list[bytes] = []
+    while (line_end := raw.find(b"\r\n")) > 0 and (size := int(raw[:line_end], 16)):
+        start, end = line_end + 2, line_end + 2 + size
+        if raw[end : end + 2] != b"\r\n":
+            break
+        found.append(raw[start:end])
+        raw = raw[end + 2 :]
+    return found, raw
+
+
 def chunked(pieces: Iterable[bytes]) -> bytes:
     """A whole chunked body, the last chunk included."""
     return b"".join(map(chunk, pieces)) + LAST_CHUNK

@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from masa_node.chat.answer import Answer
+from masa_node.chat.answer import Answer, ChunkWriter
 from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Attempt
 
 
 class TakesAll:
     """Takes whatever comes, at once, and keeps nothing of it."""
+
+    chunks: ChunkWriter | None = None
 
     async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
         """See `Sink`."""

@@ -12,7 +12,8 @@ from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Take, TakeWhole, no_sign
+from masa_node.routing.provider import Sign, Taker, TakeWhole, no_sign
+from tests.fakes.http_bytes import chunk, unchunked
 from tests.fakes.sinks import Keeps
 from tests.routing.scripted import ScriptedProvider
 
@@ -38,7 +39,7 @@ class Talk:
         self._pieces: list[bytes] = []
         self._is_over = False
         self._came: Callable[[], None] | None = None
-        self._take: Take | None = None
+        self._taker: Taker | None = None
         self._take_whole: TakeWhole | None = None
         self._more = asyncio.Event()
 
@@ -49,8 +50,8 @@ class Talk:
         self._tell()
 
     def says(self, *pieces: bytes, is_over: bool = False) -> None:
-        if self._take is not None and not self._pieces and pieces and self._take(list(pieces)):
-            pieces = ()
+        if self._taker is not None and not self._pieces and pieces:
+            pieces = tuple(unchunked(self._taker.take(b"".join(map(chunk, pieces))))[0])
         self._pieces += pieces
         self._is_over = is_over
         self._tell()
@@ -85,8 +86,8 @@ class Talk:
     def heard(self) -> int:
         return 0
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
-        self._came, self._take, self._take_whole = came, take, None
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
+        self._came, self._taker, self._take_whole = came, taker, None
 
     def listen_for_whole(self, came: Callable[[], None], take: TakeWhole) -> None:
         self.listen(came)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from masa_node.chat.answer import Answer, StreamedAnswer
+from masa_node.chat.answer import Answer, ChunkWriter, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, CallerStalled, MasaError
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, WON, Attempt
 from masa_node.chat.request import Request
@@ -30,6 +30,7 @@ class Recorded:
     told: MasaError | None = None
     trail: Sequence[Attempt] = ()
     error_bytes: int = 0
+    chunks: ChunkWriter | None = None
 
     async def head(self, answer: Answer, attempts: Sequence[Attempt]) -> None:
         self.trail = attempts

@@ -8,7 +8,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
-from masa_node.routing.provider import Sign, Take
+from masa_node.routing.provider import Sign, Taker
 
 COMMENT = b": wait\n\n"
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
@@ -29,7 +29,7 @@ class Response:
     async def read_piece(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """Nothing is given without a task."""
 
     def take_now(self) -> bytes | None:

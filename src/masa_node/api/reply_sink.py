@@ -8,7 +8,7 @@ from masa_node.api.aliasing import alias_header, alias_words
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.responses import error_text, raw_headers, request_headers, send_error
 from masa_node.api.route_headers import FORMAT_NAME
-from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, ChunkWriter, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, DialectNotServed, MasaError, UnknownModel
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Request
@@ -40,6 +40,11 @@ class ReplySink:
         if isinstance(answer, WholeAnswer):
             return WRITTEN
         return self.reply.begin(answer.status, self._headers(attempts) + _STREAM_HEADERS + raw_headers(answer.headers))
+
+    @property
+    def chunks(self) -> ChunkWriter | None:
+        """See `Sink`."""
+        return self.reply.chunks
 
     def end(self, last: bytes) -> Awaitable[None]:
         """See `Sink`. A whole answer may take longer: it is in memory, and no LLM waits."""

@@ -1,6 +1,7 @@
 """What comes back: an `Answer` is a status, headers, and bytes that either end whole or raise."""
 
 from collections.abc import Awaitable, Callable, Generator
+from typing import Protocol
 
 import msgspec
 
@@ -42,8 +43,18 @@ def _no_bytes() -> int:
     return 0
 
 
+class ChunkWriter(Protocol):
+    """Takes whole chunks of HTTP, as another connection had them. `is_paused`: its reader is slow, so give none now."""
+
+    is_paused: bool
+
+    def write_now(self, data: bytes) -> None:
+        """Pass them on behind all that was given; at once, never waits."""
+        ...
+
+
 Give = Callable[[bytes], Awaitable[None] | None]
-Flow = Callable[[Give], Awaitable[Awaitable[None] | None]]
+Flow = Callable[[Give, ChunkWriter | None], Awaitable[Awaitable[None] | None]]
 
 
 class StreamedAnswer(msgspec.Struct, frozen=True):
@@ -53,10 +64,11 @@ class StreamedAnswer(msgspec.Struct, frozen=True):
     whole, and raises `ProviderError` if it was cut. `close()` stops the LLM; it is safe to call at any time and twice.
     `frames()` is how many frames were given out so far; `usage` fills while the stream goes by. `is_whole()`: is what
     was given out a whole answer, if nothing more comes? `received()` is how many bytes of it have come so far, also
-    such as are not given out yet.
+    such as are not given out yet; `in_chunks()` is how many of those given out went to the `chunks` of a flow.
 
-    `flow(give)` is the short way while all goes well: pieces go from the connection to `give` by direct calls, and no
-    task runs for them. It ends when `give` returns something to wait for, which it returns. It also ends where
+    `flow(give, chunks)` is the short way while all goes well: pieces go from the connection to `give` by direct calls,
+    and those in whole chunks, as they came, to `chunks`, if that is there; no task runs for them. It ends when `give`
+    returns something to wait for, which it returns, and as soon as it would if `chunks` is paused. It also ends where
     `next_piece` has to go on: at the end, at a fault, at what takes long to look at. None where there is no such way.
 
     Not `is_framed`: the pieces are bytes of a sound, and nothing else may be put among them.
@@ -73,6 +85,7 @@ class StreamedAnswer(msgspec.Struct, frozen=True):
     is_whole: Callable[[], bool] = _not_yet
     received: Callable[[], int] = _no_bytes
     flow: Flow | None = None
+    in_chunks: Callable[[], int] = _no_bytes
     is_framed: bool = True
 
 

@@ -17,6 +17,7 @@ _JSON = (("content-type", "application/json"),)
 # A model's words in a frame, where they stand in one string without escapes.
 _WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'  # as numbers they are found in a third of the time
+_USUAL = 1 << 48
 _LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
 _LEARN_EVERY = 4  # frames: where more than words changes, learning would be for nothing each time
 
@@ -28,24 +29,12 @@ class StreamTracker:
     - `started`: a valid first piece was seen.
     - `ended`: the terminal frame was seen, and nothing that follows makes the answer less whole.
     - `fault`: the stream can no longer be a whole answer, and `feed` has returned all there will be.
-    - `is_ours`: a frame of the dialect was seen. `received`: how many bytes came.
+    - `is_ours`: a frame of the dialect was seen.
     """
 
     __slots__ = (
-        "_choices",
-        "_cutter",
-        "_dialect",
-        "_error_seen",
-        "_judge",
-        "_usual_after",
-        "_usual_before",
-        "ended",
-        "fault",
-        "frames",
-        "is_ours",
-        "received",
-        "started",
-        "usage",
+        *("_choices", "_cutter", "_dialect", "_error_seen", "_frames", "_judge", "_received", "ended", "fault"),
+        *("is_ours", "started", "usage", "usual_after", "usual_before", "usual_counted"),
     )
 
     def __init__(self, dialect: Dialect, endings: Endings | None = None) -> None:
@@ -54,14 +43,15 @@ class StreamTracker:
         self._choices = Choices()
         self._judge = (endings or Endings()).begin()
         self._error_seen = False
-        self._usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
-        self._usual_after = b""
+        self.usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
+        self.usual_after = b""
+        self.usual_counted = 0  # of frames known by it: how many, times _USUAL, and their bytes, as one number
         self.is_ours = False
         self.started = False
         self.ended = False
         self.fault: ProviderError | None = None
-        self.frames = 0
-        self.received = 0
+        self._frames = 0
+        self._received = 0
         self.usage = Usage()
 
     def feed(self, piece: bytes) -> bytes:
@@ -69,44 +59,50 @@ class StreamTracker:
         whole = self.cut(piece)
         return self.look(whole) if whole else b""
 
-    def are_more(self, pieces: list[bytes]) -> bool:
-        """Quickly: is each of these one frame that differs from an earlier one, which was plain, in its words alone?
-
-        Then they are noted, and may go on to the caller. False says nothing.
+    def is_more(self, data: bytes, start: int, end: int) -> bool:
+        """Quickly: is what stands there one frame that differs from an earlier one, which was plain, in its words
+        alone? Then it is noted, and may go on to the caller. False says nothing.
         """
-        before, after = self._usual_before, self._usual_after
+        before, after = self.usual_before, self.usual_after
         if before is None:
             return False
-        start, end, received = len(before), -len(after), 0
-        least_bytes = start - end
-        for piece in pieces:
-            size, words = len(piece), piece[start:end]
-            # In a string of JSON a quote is escaped, so without one it ends where `after` begins: these are words.
-            if (
-                size < least_bytes
-                or not (piece.startswith(before) and piece.endswith(after))
-                or _QUOTE in words
-                or _LINE_FEED in words
-                or _RETURN in words
-            ):
-                return False
-            received += size
-        self.frames += len(pieces)
-        self.received += received
+        begin = start + len(before)
+        words = data[begin : end - len(after)]
+        # In a string of JSON a quote is escaped, so without one it ends where `after` begins: these are words.
+        if _QUOTE in words or _LINE_FEED in words or _RETURN in words:
+            return False
+        if not (data.startswith(before, start) and data.endswith(after, begin, end)):
+            return False
+        self.usual_counted += _USUAL + end - start
         return True
+
+    @property
+    def frames(self) -> int:
+        """How many were seen that are no mere noise."""
+        return self._frames + self.usual_counted // _USUAL
+
+    @property
+    def received(self) -> int:
+        """How many bytes came."""
+        return self._received + self.usual_bytes
+
+    @property
+    def usual_bytes(self) -> int:
+        """How many bytes the frames had that `is_more` noted."""
+        return self.usual_counted % _USUAL
 
     # `feed` in two parts, for what is too much to be looked at in one go.
 
     def cut(self, piece: bytes) -> bytes:
         """The whole frames that this piece completes."""
-        self.received += len(piece)
+        self._received += len(piece)
         try:
             whole = self._cutter.feed(piece)
         except NotAnAnswer as exc:
             self.fault = None if self.ended else exc
             return b""
         if len(whole) != len(piece):
-            self._usual_before = None  # a frame is begun
+            self.usual_before = None  # a frame is begun
         return whole
 
     def parts(self, whole: bytes, most_bytes: int) -> Iterator[bytes]:
@@ -142,9 +138,9 @@ class StreamTracker:
         count = self._dialect.plain_frames(frames) if self.started else 0
         if not count:
             return False
-        self.frames += count
+        self._frames += count
         self._choices.note_plain(frames)
-        if count <= _LEARN_FROM and (self._usual_before is None or (count == 1 and not self.frames % _LEARN_EVERY)):
+        if count <= _LEARN_FROM and (self.usual_before is None or (count == 1 and not self.frames % _LEARN_EVERY)):
             self._learn(frames)
         return True
 
@@ -155,7 +151,7 @@ class StreamTracker:
         words = _WORDS.search(frame)
         if words is not None:
             start, end = words.span(1)
-            self._usual_before, self._usual_after = frame[:start], frame[end:]
+            self.usual_before, self.usual_after = frame[:start], frame[end:]
 
     def look(self, whole: bytes, condensed: bytes | None = None) -> bytes:
         """What may go on of these frames; `condensed` is what to look at instead, of a large one."""
@@ -211,11 +207,11 @@ class StreamTracker:
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
     def _look_at(self, whole: bytes) -> bytes:
-        self._usual_before = None
+        self.usual_before = None
         passed = 0
         for frame in self._dialect.framing.frames(whole):
             mark = self._dialect.mark(frame, self.usage, self._choices)
-            self.frames += mark is not Mark.NOISE
+            self._frames += mark is not Mark.NOISE
             self._note(mark, frame)
             if self.fault is not None:
                 return whole[: self._passed(mark, passed, frame)]

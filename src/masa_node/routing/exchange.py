@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from masa_node.chat.answer import WRITTEN, Answer, StreamedAnswer, WholeAnswer
+from masa_node.chat.answer import WRITTEN, Answer, ChunkWriter, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import Request
@@ -24,7 +24,6 @@ from masa_node.routing.running.exact_clock import exact_clock
 from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
 from masa_node.routing.stalled_caller import STALL_S, StalledCaller
 
-Write = Callable[[bytes], Awaitable[None]]
 Observe = Callable[[Outcome], None]
 
 
@@ -47,6 +46,11 @@ class Sink(Protocol):
 
     def head(self, answer: Answer, attempts: Sequence[Attempt]) -> Awaitable[None]:
         """This answer begins: its status and headers."""
+        ...
+
+    @property
+    def chunks(self) -> ChunkWriter | None:
+        """What takes further pieces in chunks, as they came, after the first piece; None where they do not go so."""
         ...
 
     def piece(self, data: bytes, /) -> Awaitable[None]:
@@ -144,12 +148,12 @@ class Exchange:
             await sink.end(answer.body)
             self.ended(None, len(answer.body))
             return
-        await self._to_the_end(self.send(answer, sink.piece), sink)
+        await self._to_the_end(self.send(answer, sink), sink)
 
     async def go_on(self, sink: Sink, rest: Awaitable[None] | None = None) -> None:
         """What is left of a stream of which pieces were `given`; `rest` is that of the last one."""
         if isinstance(self._answer, StreamedAnswer):
-            await self._to_the_end(self.send(self._answer, sink.piece, rest or WRITTEN), sink)
+            await self._to_the_end(self.send(self._answer, sink, rest or WRITTEN), sink)
 
     async def stop(self, sink: Sink, *, had_signs: bool) -> None:
         """Nothing has come of the rest of a stream for too long."""
@@ -252,19 +256,19 @@ class Exchange:
         """So many bytes of it went to the caller."""
         self._answer_bytes += size
 
-    async def send(self, answer: StreamedAnswer, write: Write, rest: Awaitable[None] | None = None) -> None:
-        """Give every piece of the answer to `write`, in order; returns when the answer has ended whole.
+    async def send(self, answer: StreamedAnswer, sink: Sink, rest: Awaitable[None] | None = None) -> None:
+        """Give every piece of the answer to the sink, in order; returns when the answer has ended whole.
 
         With `rest` only those are given that `next_piece` gives, once that is over.
 
         Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
 
         Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the request's idle time.
-        Backpressure: the next piece is taken when `write` has returned.
+        Backpressure: the next piece is taken when it has returned.
         """
         async with IdleTimer(self._request.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
             try:
-                await self._pass_on(answer, write, idle, rest)
+                await self._pass_on(answer, sink, idle, rest)
             except ProviderError as exc:
                 if not self._has_given_all():
                     raise self.made.broke_off(exc, is_its_fault=not self._caller_is_slow) from None
@@ -272,9 +276,7 @@ class Exchange:
             raise self._stalled(had_signs=idle.had_signs)
         self.made.succeeded()
 
-    async def _pass_on(
-        self, answer: StreamedAnswer, write: Write, idle: IdleTimer, rest: Awaitable[None] | None
-    ) -> None:
+    async def _pass_on(self, answer: StreamedAnswer, sink: Sink, idle: IdleTimer, rest: Awaitable[None] | None) -> None:
         def give(piece: bytes) -> Awaitable[None] | None:
             self._answer_bytes += len(piece)
             self._writing = True
@@ -283,14 +285,14 @@ class Exchange:
             self._writing = written is not WRITTEN and has_to_wait(written)
             return written if self._writing else None
 
-        flow, next_piece = answer.flow, answer.next_piece
+        flow, next_piece, write = answer.flow, answer.next_piece, sink.piece
         piece = answer.first
         self._writing = rest is not None
         while piece:
             if rest is None:
                 rest = give(piece)
             if rest is None and flow is not None:  # where each piece has to be waited for, the task may as well read it
-                rest = await flow(give)
+                rest = await flow(give, sink.chunks)
             if rest is not None:
                 await self._taken(rest)
                 rest, self._writing = None, False
@@ -362,12 +364,14 @@ class Exchange:
         request, answer, attempts = self._request, self._answer, self.made
         total_s = self._now_s() - self._began_s
         usage = answer.usage if answer is not None else None
-        pieces = answer.frames() if isinstance(answer, StreamedAnswer) else int(answer is not None)
+        pieces, in_chunks = int(answer is not None), 0
+        if isinstance(answer, StreamedAnswer):
+            pieces, in_chunks = answer.frames(), answer.in_chunks()
         return Outcome(  # by position: to name two dozen arguments takes four times as long
             request.request_id, request.endpoint, request.model, self._common.candidates.knows(request.model),
             request.wants_stream, self._status, self._error,
             attempts.winner.name if attempts.winner is not None else None, tuple(attempts.trail),
-            len(request.body), self._answer_bytes, pieces,
+            len(request.body), self._answer_bytes + in_chunks, pieces,
             usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
             total_s if self._admitted_s is None else self._admitted_s, self._first_piece_s, total_s,
             attempts.race, attempts.hedges, request.requester, request.key if request.requester is None else "",

@@ -23,13 +23,13 @@ from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.opening import Shape, is_streamed, shape_of
-from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, AnswerStream
+from masa_node.routing.answers.relay import Relay
 from masa_node.routing.exchange import Common, Exchange, Host, has_to_wait
 from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, Sign, no_sign
 from masa_node.routing.racing.patience import Asked
-from masa_node.routing.running.idle import Silence
+from masa_node.routing.running.idle import LOOKS, Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
 from masa_node.routing.running.sweep import Sweep
 
@@ -63,7 +63,7 @@ class Plain:
     """
 
     __slots__ = (
-        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_exchange", "_host", "_is_ending"),
+        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_exchange", "_host", "_is_ending", "_look_s"),
         *("_now", "_on_sign", "_pieces", "_received", "_request", "_response", "_row", "_seen_s", "_shape"),
         *("_shared", "_silence", "_size", "_stream", "_tracker", "_write"),
     )
@@ -79,12 +79,13 @@ class Plain:
         self._on_sign = on_sign
         self._came_s = shared.loop.time()
         self._began_s = shared.now_s()
+        self._look_s = 0.0  # not to be looked at before
         self._seen_s: float | None = None  # when there was a sign of life
         self._response: OpenResponse | None = None
         self._pieces: list[bytes] = []  # what was read before the first piece, so that it can be read once more
         self._size = 0
         self._shape: Shape | None = None
-        self._tracker: StreamTracker | None = None
+        self._tracker: Relay | None = None
         self._asked: Asked | None = None  # from when there is an exchange
         self._stream: AnswerStream | None = None  # from the first piece on
         self._answer_bytes = 0  # that were given out
@@ -111,7 +112,7 @@ class Plain:
 
     def look(self, now_s: float) -> None:
         """See `Waiting`."""
-        if self._host is None:
+        if now_s < self._look_s or self._host is None:
             return
         if self._stream is not None:
             self._look_at_stream(self._stream, now_s)
@@ -243,7 +244,7 @@ class Plain:
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
         tracker, data = self._tracker, self._pieces[-1]
         if tracker is None:
-            tracker, data = StreamTracker(self._now.dialect, self._now.endings), self._joined()
+            tracker, data = Relay(self._now.dialect, self._now.endings), self._joined()
             self._tracker, self._begun = tracker, b""
         endings, host = self._now.endings, self._host
         has_shown = endings.has_shown
@@ -257,7 +258,7 @@ class Plain:
             return True
         return not is_over
 
-    def _begin_stream(self, response: OpenResponse, tracker: StreamTracker, host: Host) -> None:
+    def _begin_stream(self, response: OpenResponse, tracker: Relay, host: Host) -> None:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
         self._received = answer.received
@@ -274,7 +275,7 @@ class Plain:
         if rest is not None:
             self._leave(host, self._exchange.go_on(host.sink, rest))
         else:
-            response.listen(self.came, self._take)
+            response.listen(self.came, stream.tracker.to(self._passed, host.sink.chunks))
             self._pass_on(stream)
 
     # ---- the rest of a stream ----
@@ -284,18 +285,14 @@ class Plain:
         written = self._write(piece)
         return written if written is not WRITTEN and has_to_wait(written) else None
 
-    def _take(self, pieces: list[bytes]) -> bool:
-        """See `Response.listen`. Few objects are touched: of many streams, hardly any is in the processor's cache."""
-        tracker = self._tracker
-        if tracker is None or not tracker.are_more(pieces):
-            return False
+    def _passed(self, piece: bytes) -> None:
+        """The tracker passes this on."""
         try:
-            rest = self._give(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            rest = self._give(piece)
         except Exception as exc:  # noqa: BLE001 - see `came`
             rest = _raised(exc)
         if rest is not None and (host := self._host) is not None:
             self._leave(host, self._exchange.go_on(host.sink, rest))
-        return True
 
     def _pass_on(self, stream: AnswerStream) -> None:
         host, response, was_ending = self._host, self._response, self._is_ending
@@ -305,7 +302,8 @@ class Plain:
         if passed is not True:  # the caller reads slowly
             self._leave(host, self._exchange.go_on(host.sink, passed))
             return
-        self._is_ending = stream.tracker.ended
+        if stream.tracker.ended:
+            self._is_ending, self._look_s = True, 0.0
         if response.is_read and stream.is_light and host.is_ready:
             self._end_stream(stream, response, host)
         elif was_ending or not (self._is_ending and stream.is_light):  # after its end little more may come, or nothing
@@ -325,13 +323,15 @@ class Plain:
         host.over()
 
     def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
-        host, silence, tracker = self._host, self._silence, stream.tracker
+        host, silence = self._host, self._silence
         if host is None:
             return
         if self._is_ending:
             self._leave(host, self._exchange.go_on(host.sink))
-        elif silence.is_too_long(self._received(), tracker.frames, now_s):
+        elif silence.is_too_long(self._received(), stream.tracker.frames, now_s):
             self._leave(host, self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
+        else:
+            self._look_s = min(silence.due_s, now_s + self._request.idle_timeout_s / LOOKS)
 
     # ---- how it ends ----
 
@@ -364,7 +364,9 @@ class Plain:
 
     def _parted(self) -> Exchange:
         """From here on it is the exchange's, which hears what was given out."""
-        self._host = self._tracker = None  # no piece is taken any more
+        self._host = None
+        if self._stream is not None:
+            self._stream.tracker.part()
         self._shared.sweep.discard(self)
         exchange, _ = self._made_exchange()
         exchange.given(self._answer_bytes)

@@ -17,7 +17,14 @@ def no_sign() -> None:
     """Ignores signs of life."""
 
 
-Take = Callable[[list[bytes]], bool]
+class Taker(Protocol):
+    """Takes whole chunks as a connection reads them."""
+
+    def take(self, data: bytes) -> bytes:
+        """What is left of this, which begins where a chunk does, when as many chunks were taken as could be."""
+        ...
+
+
 TakeWhole = Callable[[Headers, bytes], bool]  # see `AskedNow`
 
 
@@ -43,11 +50,10 @@ class Response(Protocol):
         """What has arrived, at least one byte; b"" when the body has ended in good order. Raises `ProviderError`."""
         ...
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """From now on call this whenever something has arrived, or nothing more will. It must not raise.
 
-        Pieces may be offered to `take` instead, which takes them in this very call, or returns False. Nothing is
-        offered before all that came earlier was taken.
+        What comes in chunks may be offered to `taker` before. Nothing is before all that came earlier was taken.
         """
         ...
 

@@ -165,6 +165,26 @@ async def test_a_caller_may_go_at_any_point(point: str) -> None:
 
 
 @virtual_time
+async def test_whoever_writes_chunks_to_a_caller_is_told_at_once_that_there_is_an_end() -> None:
+    """What answers is cancelled a turn later than its caller is refused, and what is written to is at its end."""
+    script = Script()
+    line = FakeLine(script)
+    line.send(get(b"/stream"))
+    script.pieces.put_nowait(b"a")
+    await settle()
+    writer = line.protocol.writer
+    assert not writer.is_paused
+    line.send(b"\x00")
+    assert line.transport.has_ended
+    assert writer.is_paused
+    line.stop_reading()
+    line.read_on()
+    assert writer.is_paused, "to read on is not to begin again"
+    await settle()
+    assert script.ended == ["CancelledError"]
+
+
+@virtual_time
 async def test_a_caller_that_goes_while_it_does_not_read_ends_its_stream() -> None:
     script = Script()
     line = FakeLine(script)

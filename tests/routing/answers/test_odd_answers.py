@@ -13,7 +13,7 @@ from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import MAX_TRAILER_BYTES, take_answer
-from masa_node.routing.provider import Take
+from masa_node.routing.provider import Taker
 from tests.virtual_time import virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -41,7 +41,7 @@ class Said:
             raise piece
         return piece
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """Nothing is given without a task."""
 
     def take_now(self) -> bytes | None:

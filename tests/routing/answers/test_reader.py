@@ -20,7 +20,7 @@ from masa_node.routing.answers import reader
 from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.answers.gathered import Gathered
 from masa_node.routing.answers.reader import ANSWERS, read_whole, take_answer
-from masa_node.routing.provider import Sign, Take, no_sign
+from masa_node.routing.provider import Sign, Taker, no_sign
 from tests.fakes.sinks import TakesAll
 from tests.routing.scripted import ALL, ScriptedPeer, World
 from tests.virtual_time import settle, virtual_time
@@ -50,7 +50,7 @@ class Body:
     async def read_piece(self) -> bytes:
         return await self._pieces.get()
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """Nothing is given without a task."""
 
     def take_now(self) -> bytes | None:

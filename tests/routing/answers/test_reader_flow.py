@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.answer import Give, StreamedAnswer
+from masa_node.chat.answer import ChunkWriter, Give, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, take_answer
-from masa_node.routing.provider import Take
+from masa_node.routing.provider import Taker
+from tests.fakes.http_bytes import chunk, unchunked
 from tests.virtual_time import settle, virtual_time
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
@@ -36,14 +37,14 @@ class Pushed:
     def __init__(self) -> None:
         self.closed = 0
         self.listener: Callable[[], None] | None = None
-        self._take: Take | None = None
+        self._taker: Taker | None = None
         self._came: list[bytes] = []
         self._end: bytes | ProviderError | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     def push(self, piece: bytes | ProviderError) -> None:
         if isinstance(piece, bytes) and piece:
-            if self._take is not None and not self._came and self._take([piece]):
+            if self._taker is not None and not self._came and not self._taker.take(chunk(piece)):
                 return
             self._came.append(piece)
         else:
@@ -67,8 +68,8 @@ class Pushed:
         came, self._came = self._came, []
         return b"".join(came)
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
-        self.listener, self._take = came, take
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
+        self.listener, self._taker = came, taker
 
     def take_now(self) -> bytes | None:
         return self._taken() if self._came else None if self._end is None else b""
@@ -80,6 +81,23 @@ class Pushed:
         self.closed += 1
 
 
+class Chunks:
+    """Takes chunks, and keeps what is in them with what it `got` otherwise."""
+
+    def __init__(self, got: list[bytes]) -> None:
+        self.got = got
+        self.is_paused = False
+        self.taken = 0
+
+    def write_now(self, data: bytes) -> None:
+        assert not self.is_paused
+        pieces, rest = unchunked(data)
+        assert pieces
+        assert not rest
+        self.got += pieces
+        self.taken += sum(map(len, pieces))
+
+
 async def begun() -> tuple[Pushed, StreamedAnswer]:
     response = Pushed()
     response.push(CHUNK)
@@ -89,12 +107,12 @@ async def begun() -> tuple[Pushed, StreamedAnswer]:
     return response, answer
 
 
-async def by_turns(answer: StreamedAnswer, give: Give) -> type[ProviderError] | None:
+async def by_turns(answer: StreamedAnswer, give: Give, chunks: ChunkWriter | None = None) -> type[ProviderError] | None:
     """All of it, by direct calls as far as they go; with what it breaks."""
     assert answer.flow is not None
     try:
         while True:
-            while (rest := await answer.flow(give)) is not None:
+            while (rest := await answer.flow(give, chunks)) is not None:
                 await rest
             piece = await answer.next_piece()
             if not piece:
@@ -106,8 +124,9 @@ async def by_turns(answer: StreamedAnswer, give: Give) -> type[ProviderError] | 
         return type(exc)
 
 
-async def by_a_task(answer: StreamedAnswer, give: Give) -> type[ProviderError] | None:
+async def by_a_task(answer: StreamedAnswer, give: Give, chunks: ChunkWriter | None) -> type[ProviderError] | None:
     """The same without direct calls."""
+    del chunks
     try:
         while piece := await answer.next_piece():
             give(piece)
@@ -117,16 +136,21 @@ async def by_a_task(answer: StreamedAnswer, give: Give) -> type[ProviderError] |
 
 
 async def read(
-    way: Callable[[StreamedAnswer, Give], Awaitable[type[ProviderError] | None]],
+    way: Callable[[StreamedAnswer, Give, ChunkWriter | None], Awaitable[type[ProviderError] | None]],
     pieces: Sequence[bytes | ProviderError],
     turns: Sequence[bool],
-) -> tuple[bytes, type[ProviderError] | None, int]:
+    *,
+    takes_chunks: bool = False,
+) -> tuple[bytes, type[ProviderError] | None, int, int]:
     """What comes of these pieces, given one after the other, some with a turn of the loop between them."""
     response, answer = await begun()
     got: list[bytes] = []
+    chunks = Chunks(got)
 
     async def reads_slowly(piece: bytes) -> None:
+        chunks.is_paused = True
         await asyncio.sleep(0)
+        chunks.is_paused = False
         got.append(piece)
 
     def give(piece: bytes) -> Awaitable[None] | None:
@@ -135,7 +159,7 @@ async def read(
         got.append(piece)
         return None
 
-    reading = asyncio.ensure_future(way(answer, give))
+    reading = asyncio.ensure_future(way(answer, give, chunks if takes_chunks else None))
     await settle()
     for number, piece in enumerate(pieces):
         response.push(piece)
@@ -143,11 +167,12 @@ async def read(
             await settle()
     fault = await reading
     assert response.listener is None
-    return b"".join(got), fault, answer.frames()
+    assert answer.in_chunks() == chunks.taken
+    return b"".join(got), fault, answer.frames(), answer.received()
 
 
 @given(
-    frames=st.lists(st.sampled_from([CHUNK, LONG, ODD, STOP, DONE, ERROR, COMMENT]), max_size=8),
+    frames=st.lists(st.sampled_from([CHUNK, CHUNK, CHUNK, LONG, ODD, STOP, DONE, ERROR, COMMENT]), max_size=12),
     cuts=st.lists(st.integers(0, 400), max_size=6),
     end=st.sampled_from([b"", BrokenAnswer("cut")]),
     turns=st.lists(st.booleans(), min_size=1, max_size=5),
@@ -162,7 +187,8 @@ def test_the_bytes_and_the_end_are_those_that_a_task_would_read(
     @virtual_time
     async def run() -> None:
         expected = await read(by_a_task, [*pieces, end], [True])
-        assert await read(by_turns, [*pieces, end], turns) == expected
+        for takes_chunks in (False, True):
+            assert await read(by_turns, [*pieces, end], turns, takes_chunks=takes_chunks) == expected
 
     run()
 
@@ -185,6 +211,70 @@ async def test_a_piece_is_given_as_it_comes_and_no_task_runs_for_it() -> None:
     assert await reading is None
     assert b"".join(got) == CHUNK * 4 + STOP + DONE
     assert answer.is_whole()
+
+
+@virtual_time
+async def test_usual_pieces_go_on_in_their_chunks_to_whoever_takes_them() -> None:
+    response, answer = await begun()
+    given: list[bytes] = []
+    chunks = Chunks([])
+    reading = asyncio.ensure_future(by_turns(answer, given.append, chunks))
+    await settle()
+    for piece in (CHUNK, CHUNK, CHUNK, ODD, CHUNK, STOP + DONE):
+        response.push(piece)
+    assert (given, chunks.got) == ([CHUNK, ODD, STOP + DONE], [CHUNK] * 3)
+    response.push(b"")
+    assert await reading is None
+    assert answer.in_chunks() == 3 * len(CHUNK)
+
+
+@virtual_time
+async def test_a_caller_that_pauses_is_waited_for_and_its_chunks_go_on_behind_that() -> None:
+    response, answer = await begun()
+    may_go_on = asyncio.Event()
+    got: list[bytes] = []
+    chunks = Chunks(got)
+
+    async def wait(piece: bytes) -> None:
+        await may_go_on.wait()
+        chunks.is_paused = False
+        got.append(piece)
+
+    def give(piece: bytes) -> Awaitable[None] | None:
+        return wait(piece) if chunks.is_paused else got.append(piece)
+
+    reading = asyncio.ensure_future(by_turns(answer, give, chunks))
+    await settle()
+    numbered = [CHUNK.replace(b"hi", b"%d" % number) for number in range(6)]
+    for piece in numbered[:2]:
+        response.push(piece)
+    chunks.is_paused = True
+    for piece in numbered[2:4]:
+        response.push(piece)
+        await settle()
+    assert response.listener is None
+    assert got == numbered[:2]
+    may_go_on.set()
+    await settle()
+    for piece in numbered[4:]:
+        response.push(piece)
+    assert b"".join(got) == b"".join(numbered)
+    response.push(BrokenAnswer("cut"))
+    assert await reading is BrokenAnswer
+
+
+@virtual_time
+async def test_what_comes_before_a_task_goes_on_with_something_large_is_behind_that() -> None:
+    """In one turn of the loop, which may read a connection several times where very many can be read."""
+    response, answer = await begun()
+    got: list[bytes] = []
+    reading = asyncio.ensure_future(by_turns(answer, got.append, Chunks(got)))
+    await settle()
+    large = (CHUNK + ODD) * (LOOKED_AT_BYTES // 40)
+    for piece in (CHUNK, CHUNK, large, CHUNK, STOP + DONE, b""):
+        response.push(piece)
+    assert await reading is None
+    assert b"".join(got) == CHUNK * 2 + large + CHUNK + STOP + DONE
 
 
 @virtual_time

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer, Silence
+from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, LOOKS, IdleTimer, Silence
 from tests.virtual_time import now_s, virtual_time
 
 IDLE_S = 10.0
@@ -121,7 +121,7 @@ async def test_without_anything_that_counts_signs_and_touches_keep_it_alive_for_
                 idle.touch()
     assert idle.expired
     assert idle.had_signs
-    assert LONGEST_WITHOUT_COUNTED * IDLE_S <= now_s() <= (LONGEST_WITHOUT_COUNTED + 1) * IDLE_S
+    assert LONGEST_WITHOUT_COUNTED * IDLE_S <= now_s() <= LONGEST_WITHOUT_COUNTED * IDLE_S + 2 * IDLE_S / LOOKS
 
 
 @virtual_time
@@ -133,6 +133,49 @@ async def test_what_counts_keeps_it_alive_for_ever() -> None:
             counted += 1
             idle.touch()
     assert not idle.expired
+
+
+@pytest.mark.parametrize("last_s", [3.0, 9.99, 12.5, 20.0])
+@virtual_time
+async def test_signs_that_end_are_noticed_an_eighth_of_the_time_later_at_most(last_s: float) -> None:
+    began_s = now_s()
+    async with IdleTimer(IDLE_S, signs=lambda: int(min(now_s() - began_s, last_s) * 100)) as idle:
+        await asyncio.sleep(3600)
+    assert idle.expired
+    assert last_s + IDLE_S <= now_s() - began_s + 0.01 <= last_s + IDLE_S + IDLE_S / LOOKS + 0.02
+
+
+@virtual_time
+async def test_signs_from_before_the_block_are_no_news() -> None:
+    async with IdleTimer(IDLE_S, signs=lambda: 9, counted=lambda: 9) as idle:
+        await asyncio.sleep(3600)
+    assert idle.expired
+    assert now_s() == pytest.approx(IDLE_S)
+
+
+@virtual_time
+async def test_a_touch_between_two_looks_is_as_good_as_one_at_a_look() -> None:
+    async with IdleTimer(IDLE_S) as idle:
+        await asyncio.sleep(IDLE_S / LOOKS * 1.5)
+        idle.touch()
+        await asyncio.sleep(3600)
+    assert now_s() == pytest.approx(IDLE_S + IDLE_S / LOOKS * 1.5)
+
+
+@virtual_time
+async def test_no_time_at_all_is_over_at_once() -> None:
+    async with IdleTimer(0.0) as idle:
+        await asyncio.sleep(1)
+    assert idle.expired
+
+
+def test_silence_tells_when_it_is_due() -> None:
+    silence = Silence(10.0, 0.0)
+    assert silence.due_s == 10.0
+    silence.is_too_long(1, 1, 5.0)
+    assert silence.due_s == 15.0
+    silence.signs_s = 7.0
+    assert silence.due_s == 17.0
 
 
 def test_silence_is_too_long_after_an_idle_time_without_a_sign() -> None:

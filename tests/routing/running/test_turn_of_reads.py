@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.running.turn_of_reads import GO_ON, MAX_READS, TurnOfReads
+from masa_node.routing.running.turn_of_reads import GO_ON, LOOK_AFTER, MAX_READS, TurnOfReads
 from tests.virtual_time import virtual_time
 
 ASKED_FOR_AT_ONCE = 1024  # by libuv (`uv__io_poll`, the events of one `epoll_pwait`)
@@ -22,9 +22,12 @@ class Source:
         self.told: Callable[[], None] = lambda: None
 
     def read(self) -> None:
+        """As a `Connection` does."""
         assert not self.rests
         self.left -= 1
-        self.rests = self._reads.has_to_rest(self)
+        reads = self._reads
+        reads.count += 1
+        self.rests = (reads.count >= LOOK_AFTER or bool(reads.resting)) and reads.has_to_rest(self)
 
     def go_on(self) -> None:
         self.rests = False
@@ -51,6 +54,25 @@ async def test_as_many_as_the_loop_asks_for_at_once_never_rest() -> None:
             source.read()
         assert not any(source.rests for source in sources)
         await asyncio.sleep(0)
+
+
+@given(st.lists(st.integers(0, ASKED_FOR_AT_ONCE), max_size=12))
+@virtual_time
+async def test_so_many_never_rest_whatever_was_read_before_and_a_turn_reads_no_more_than_its_bound(
+    earlier: list[int],
+) -> None:
+    reads = TurnOfReads()
+    sources = [Source(reads) for _ in range(2 * MAX_READS)]
+    for count in earlier:
+        for source in sources[:count]:
+            source.read()
+        assert not any(source.rests for source in sources)
+        await asyncio.sleep(0)
+    assert reads.count < LOOK_AFTER
+    expected = MAX_READS - reads.count
+    for source in sources:
+        source.read()
+    assert ASKED_FOR_AT_ONCE < expected == [source.rests for source in sources].index(True)
 
 
 @virtual_time

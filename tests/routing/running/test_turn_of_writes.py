@@ -199,11 +199,64 @@ async def test_a_connection_that_closes_takes_nothing_and_hinders_no_other(close
     assert wires.writes == [b"other"]
 
 
-STEPS = st.lists(st.one_of(st.tuples(st.integers(0, 3), st.binary(min_size=1, max_size=9)), st.none()), max_size=60)
+@virtual_time
+async def test_what_is_written_now_waits_for_no_turn_and_is_behind_what_waits() -> None:
+    wires = Wires(2)
+    await wires.busy()
+    wires.writers[0].write_now(b"1")
+    assert wires.writes == [b"1"]
+    wires.writers[0].write(b"2")
+    wires.writers[0].write_now(b"3")
+    wires.writers[1].write_now(b"x")
+    assert wires.writes == [b"1", b"x"]
+    await turn()
+    assert wires.writes == [b"1", b"x", b"23"]
+    wires.writers[0].write_now(b"4")
+    assert wires.writes[-1] == b"4"
+
+
+@virtual_time
+async def test_what_is_written_now_counts_for_no_turn() -> None:
+    wires = Wires(1)
+    for number in range(3):
+        wires.writers[0].write_now(b"now")
+        wires.writers[0].write(b"%d" % number)
+        assert wires.writes[-1] == b"%d" % number, "alone in its turn"
+        await turn()
+
+
+@virtual_time
+async def test_what_is_written_now_behind_too_much_goes_out_with_it() -> None:
+    wires = Wires(1)
+    await wires.busy()
+    wires.writers[0].write(b"a" * MAX_HELD_BYTES)
+    wires.writers[0].write_now(b"b")
+    assert b"".join(wires.writes) == b"a" * MAX_HELD_BYTES + b"b"
+    assert not wires.writers[0].unwritten
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@virtual_time
+async def test_once_a_connection_closes_nothing_is_written_now(holds: bool) -> None:  # noqa: FBT001
+    wires = Wires(1)
+    await wires.busy()
+    if holds:
+        wires.writers[0].write(b"held")
+    wires.wires[0].closed = True
+    wires.writers[0].write_now(b"late")
+    await turn()
+    assert wires.writes == []
+
+
+STEPS = st.lists(
+    st.one_of(st.tuples(st.integers(0, 3), st.binary(min_size=1, max_size=9), st.booleans()), st.none()), max_size=60
+)
 
 
 @given(STEPS)
-def test_whatever_the_turns_each_connection_gets_its_bytes_in_order(steps: list[tuple[int, bytes] | None]) -> None:
+def test_whatever_the_turns_each_connection_gets_its_bytes_in_order(
+    steps: list[tuple[int, bytes, bool] | None],
+) -> None:
     @virtual_time
     async def run() -> None:
         wires, expected = Wires(4), [b""] * 4
@@ -212,8 +265,10 @@ def test_whatever_the_turns_each_connection_gets_its_bytes_in_order(steps: list[
                 await turn()
                 assert [b"".join(wire.writes) for wire in wires.wires] == expected
             else:
-                wires.writers[step[0]].write(step[1])
-                expected[step[0]] += step[1]
+                number, data, is_now = step
+                writer = wires.writers[number]
+                writer.write_now(data) if is_now else writer.write(data)
+                expected[number] += data
         await turn()
         assert [b"".join(wire.writes) for wire in wires.wires] == expected
 

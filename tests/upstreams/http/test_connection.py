@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, ProviderError
-from masa_node.routing.running.turn_of_reads import MAX_READS, TurnOfReads
+from masa_node.routing.running.turn_of_reads import LOOK_AFTER, MAX_READS, TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites
 from masa_node.upstreams.http import connection as module
 from masa_node.upstreams.http.connection import Connection
@@ -397,14 +397,21 @@ async def test_one_that_takes_what_comes_lets_the_server_go_on() -> None:
     assert transport.is_paused
 
 
+def read_as_many(reads: TurnOfReads, connection: Connection, count: int = MAX_READS) -> None:
+    """This connection was read so often: before any rests, a turn has so many reads."""
+    for _ in range(count):
+        reads.count += 1
+        if reads.count >= LOOK_AFTER:
+            reads.has_to_rest(connection)
+
+
 async def test_of_many_that_are_read_in_one_turn_the_last_rest_until_the_next() -> None:
     reads = TurnOfReads()
     (first, its), (last, transport), (full, unread) = [connected(reads=reads) for _ in range(3)]
     for connection in (first, last, full):
         connection.send(REQUEST)
     fed(first, its, [stream_head("text/event-stream")])
-    for _ in range(MAX_READS - 1):
-        reads.has_to_rest(first)
+    read_as_many(reads, first, MAX_READS - 1)
     assert not its.is_paused
     fed(last, transport, [stream_head("text/event-stream")])
     size = module.MAX_UNREAD_BYTES + 10
@@ -424,8 +431,7 @@ async def test_one_that_rests_is_not_read_again_for_what_is_taken_of_it() -> Non
     (first, _), (last, transport) = connected(reads=reads), connected(reads=reads)
     last.send(REQUEST)
     fed(last, transport, [stream_head("text/event-stream")])
-    for _ in range(MAX_READS):
-        reads.has_to_rest(first)
+    read_as_many(reads, first)
     taken: list[int] = []
     last.listen(lambda: taken.append(len(last.take_now() or b"")))
     size = module.MAX_UNREAD_BYTES + 1
@@ -440,8 +446,7 @@ async def test_one_that_closes_while_it_rests_is_left_alone() -> None:
     reads = TurnOfReads()
     (first, _), (last, transport) = connected(reads=reads), connected(reads=reads)
     last.send(REQUEST)
-    for _ in range(MAX_READS):
-        reads.has_to_rest(first)
+    read_as_many(reads, first)
     fed(last, transport, [stream_head("text/event-stream")])
     last.close()
     last.connection_lost(None)

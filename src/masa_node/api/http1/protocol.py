@@ -259,8 +259,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._pipeline.clear()
         if self._is_new:
             self.look(0.0)  # whoever answers is told
-        request, self._request, self._reply = self._request, None, None
-        task, self._task = self._task, None
+        request, task = self._request, self._task
+        self._request = self._reply = self._task = None
         if request is not None:
             request.lose()
             if request.is_cancelled_when_gone and task is not None:
@@ -309,7 +309,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close, but go on reading for a while what the caller sends: a reset would destroy the answer."""
-        self._lingers = True
+        self._lingers = self.writer.is_paused = True  # for whoever has yet to hear that nothing can be written any more
         self.writer.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -391,7 +391,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The caller reads again."""
-        self.writer.is_paused = False
+        self.writer.is_paused = self._lingers
         self._stalled_since_s = None
         self._wake_writer()
 

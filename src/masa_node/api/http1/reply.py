@@ -120,6 +120,11 @@ class Reply:
         writer.write(b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._is_chunked else head + data)
         return WRITTEN
 
+    @property
+    def chunks(self) -> Writer | None:
+        """What more of it may be written to, chunks and all, once its first piece was given; None where it has none."""
+        return self._writer if self._is_chunked and not self._head else None
+
     def end(self) -> Awaitable[None]:
         """That was all of it."""
         if self.is_paused:

@@ -29,6 +29,10 @@ class PeerSink:
         self.out = out
         self.piece = out.write
 
+    @property
+    def chunks(self) -> None:
+        """See `Sink`: a peer gets frames."""
+
     def head(self, answer: Answer, attempts: Sequence[Attempt]) -> Awaitable[None]:
         """See `Sink`. It is written with the first bytes that follow."""
         del attempts

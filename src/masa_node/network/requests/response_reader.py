@@ -14,7 +14,7 @@ from masa_node.network.links.frames import Frame, FrameKind, FrameStream, read_h
 from masa_node.network.requests.errors import error_of
 from masa_node.network.requests.frames import Alive, AnswerEnd, AnswerHead, RequestFailure, headers_from_peer
 from masa_node.network.transport.foreign_text import sanitize
-from masa_node.routing.provider import Sign, Take, no_sign
+from masa_node.routing.provider import Sign, Taker, no_sign
 
 AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's response, and a bad line
 # The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
@@ -117,9 +117,9 @@ class ResponseReader:
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """See `Response`. Nothing is offered: what comes is in frames."""
-        del take
+        del taker
         self._stream.listen(came)
 
     def take_now(self) -> bytes | None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CoroutineType
 
-from masa_node.chat.answer import Answer, Give, StreamedAnswer, Usage, WholeAnswer
+from masa_node.chat.answer import Answer, ChunkWriter, Give, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotAnAnswer
 from masa_node.chat.headers import passed_back
 from masa_node.chat.kept_errors import fresh
@@ -21,9 +21,9 @@ from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.opening import Shape, shape_of
 from masa_node.dialects.passed.openai_media import is_bytes
-from masa_node.dialects.tracking import StreamTracker
 from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.answers.gathered import Gathered
+from masa_node.routing.answers.relay import Relay
 from masa_node.routing.answers.sound import is_sound, may_be_sound, sound_answer
 from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.running.steps import readable
@@ -71,7 +71,7 @@ async def take_answer(
         read = _with_signs(response, sign)
         begun, is_over, shape = await _open(read, dialect, is_stream=is_stream)
         if shape is Shape.STREAM:
-            stream = AnswerStream(response, StreamTracker(dialect, endings), begun, is_over, read)
+            stream = AnswerStream(response, Relay(dialect, endings), begun, is_over, read)
             first, stream.read = await stream.first_piece(), None
             return stream.answer(dialect.name, first, heard)
         if not is_over and is_sound(response, dialect.name, begun):
@@ -208,7 +208,7 @@ class AnswerStream:
     """The body of one streamed answer, read through its tracker. `_begun` was read already; `is_over`: it is all."""
 
     _response: Response
-    tracker: StreamTracker
+    tracker: Relay
     _begun: bytes
     is_over: bool
     read: Read | None = None  # where not by the response's own `read_piece`
@@ -235,6 +235,7 @@ class AnswerStream:
             is_whole=tracker.is_whole,
             received=lambda: tracker.received + heard(),
             flow=self.flow,
+            in_chunks=lambda: tracker.in_chunks,
         )
 
     async def first_piece(self) -> bytes:
@@ -282,11 +283,11 @@ class AnswerStream:
             return await self._look_at_much(tracker.cut(piece))
         return tracker.feed(piece)
 
-    async def flow(self, give: Give) -> Awaitable[None] | None:
+    async def flow(self, give: Give, chunks: ChunkWriter | None = None) -> Awaitable[None] | None:
         """See `StreamedAnswer`."""
         left: asyncio.Future[Awaitable[None] | None] = asyncio.get_running_loop().create_future()
         self._give, self._left = give, left
-        self._response.listen(self._came, self._take)
+        self._response.listen(self._came, self.tracker.to(self._passed, chunks))
         try:
             self._came()  # what is there already
             return await left
@@ -295,33 +296,29 @@ class AnswerStream:
             raise
         finally:
             self._response.listen(None)
+            self.tracker.part()
             self._give = self._left = None  # they lead back here
 
     def _came(self) -> None:
+        self._flow_on(self.pass_on)
+
+    def _passed(self, piece: bytes) -> None:
+        """The tracker passes this on."""
+        self._flow_on(lambda give: give(piece) or False)
+
+    def _flow_on(self, passing: Callable[[Give], Awaitable[None] | bool]) -> None:
         give, left = self._give, self._left
         if give is None or left is None or left.done():
             return
         try:
-            passed = self.pass_on(give)
+            passed = passing(give)
         except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
             left.set_exception(exc)
         else:
-            if passed is not False:
-                left.set_result(None if passed is True else passed)
-
-    def _take(self, pieces: list[bytes]) -> bool:
-        """See `Response.listen`."""
-        give, left = self._give, self._left
-        if give is None or left is None or left.done() or not self.tracker.are_more(pieces):
-            return False
-        try:
-            rest = give(b"".join(pieces))
-        except Exception as exc:  # noqa: BLE001 - the same
-            left.set_exception(exc)
-        else:
-            if rest is not None:
-                left.set_result(rest)
-        return True
+            if passed is False:
+                return
+            left.set_result(None if passed is True else passed)
+        self._response.listen(None)  # now: what comes before whoever waits goes on is behind what they still have to do
 
     def pass_on(self, give: Give) -> Awaitable[None] | bool:
         """All that is there and can be looked at quickly, until `give` returns something to wait for: that. True:

@@ -11,7 +11,8 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-MAX_READS = 1024  # in a turn, before any rests: uvloop asks for so many at once
+LOOK_AFTER = 512
+MAX_READS = LOOK_AFTER + 1024  # in a turn, before any rests: uvloop asks for so many at once
 GO_ON = 256  # of those that rest, in each turn: 5 ms of pieces of streams
 
 
@@ -26,26 +27,26 @@ class Rests(Protocol):
 class TurnOfReads:
     """Counts the reads of connections of one loop."""
 
-    __slots__ = ("_count", "_loop", "_resting")
+    __slots__ = ("_loop", "count", "resting")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._count = 0
-        self._resting: deque[Rests] = deque()
+        self.count = 0
+        self.resting: deque[Rests] = deque()
 
     def has_to_rest(self, connection: Rests) -> bool:
         """This one was read. True: not again before its `go_on` is called."""
-        self._count = count = self._count + 1
-        if count > MAX_READS or self._resting:
-            self._resting.append(connection)
+        count = self.count
+        if count > MAX_READS or self.resting:
+            self.resting.append(connection)
             return True
-        if count == 1:
+        if count == LOOK_AFTER:
             self._loop = self._loop or asyncio.get_running_loop()
             self._loop.call_soon(self._end, self._loop)
         return False
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._count, resting = 0, self._resting
+        self.count, resting = 0, self.resting
         for _ in range(min(GO_ON, len(resting))):
             resting.popleft().go_on()
         if resting:

@@ -78,6 +78,13 @@ class Writer:
         if size > MAX_HELD_BYTES:
             self.flush()
 
+    def write_now(self, data: bytes) -> None:
+        """The same, but for waiting for the turn to end, where nothing waits already."""
+        if self._held_bytes:
+            self.write(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
     def flush(self) -> None:
         """Write now what was put off. Idempotent."""
         held, size, transport = self.unwritten, self._held_bytes, self._transport

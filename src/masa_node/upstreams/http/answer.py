@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.chat.request import Headers
-from masa_node.routing.provider import Take
+from masa_node.routing.provider import Taker
 from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.inflating import GZIP_MAGIC, Inflater, codings_in, inflater_for
 from masa_node.upstreams.http.target import Target
@@ -93,10 +93,10 @@ class HttpAnswer:
         if connection is not None:
             self._give_back(self._target, connection)
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """See `Connection`."""
         if self._connection is not None:
-            self._connection.listen(came, take if self._is_plain else None)
+            self._connection.listen(came, taker if self._is_plain else None)
 
     def take_now(self) -> bytes | None:
         """See `Connection`. What is compressed is `read_piece`'s matter."""

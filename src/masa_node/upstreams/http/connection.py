@@ -13,15 +13,16 @@ from masa_node.chat.errors import BrokenAnswer, ConnectionClosed, NotAnAnswer, P
 from masa_node.chat.headers import passed_back
 from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import Headers
-from masa_node.routing.provider import Take, TakeWhole
+from masa_node.routing.provider import Taker, TakeWhole
+from masa_node.routing.running.chunks import ends_with_a_chunk
 from masa_node.routing.running.known_head import KnownHead
-from masa_node.routing.running.turn_of_reads import TurnOfReads
+from masa_node.routing.running.turn_of_reads import LOOK_AFTER, TurnOfReads
 from masa_node.routing.running.turn_of_writes import TurnOfWrites, Writer
-from masa_node.upstreams.http.chunks import MAX_OFFERED_BYTES, ends_with_a_chunk, offered
 from masa_node.upstreams.http.heads import HEAD_END, as_text, has_length_twice, with_one_length
 
 # With more unread (and the last read, up to 256 kB) the server waits: a slow caller slows it and fills no memory.
 MAX_UNREAD_BYTES = 64 * 1024
+MAX_OFFERED_BYTES = 4096  # in one read: of more pieces each costs less where all are parsed and looked at together
 # What an LLM's answer head may take, or trailers; the largest seen (OpenAI with rate limits) is 4 kB.
 MAX_OVERHEAD_BYTES = 64 * 1024
 
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_asked", "_complete", "_error", "_head_bytes", "_is_between_chunks", "_is_length_twice"),
         *("_keep_alive", "_known", "_listener", "_overhead_bytes", "_parser", "_paused", "_pieces", "_reads", "_rests"),
-        *("_take_pieces", "_take_whole", "_taken", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
+        *("_take_whole", "_taken", "_taker", "_transport", "_unread_bytes", "_until_eof", "_waiter", "_writer"),
         "_writes",
         *("first_headers", "got_bytes", "head_done", "headers", "idle_since_s", "loop", "status", "was_kept"),
     )
@@ -55,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
-        self._take_pieces: Take | None = None
+        self._taker: Taker | None = None
         self._take_whole: TakeWhole | None = None
         self._taken: Callable[[], None] | None = None
         self.idle_since_s = 0.0
@@ -99,26 +100,22 @@ class Connection(asyncio.Protocol):
         Raises `ConnectionClosed` if the server hung up (`got_bytes` tells whether before a byte came), `NotAnAnswer`.
         """
         while not self.head_done:
-            if self._error is not None:
-                raise fresh(self._error)
             await self._wait()
 
     async def read_piece(self) -> bytes:
         """What has come of the body, at least a byte; b"" at its end. Raises `BrokenAnswer` if it was cut."""
         while not self._pieces:
-            if self._error is not None:
-                raise fresh(self._error)
             if self._complete:
                 return b""
             await self._wait()
         return self._take()
 
-    def listen(self, came: Callable[[], None] | None, take: Take | None = None) -> None:
+    def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """From now on call this whenever something has come, or nothing more will. It must not raise.
 
-        Short chunks that come whole are offered to `take` before, those of one read together.
+        Chunks that come whole are offered to `taker` before, those of one read together.
         """
-        self._listener, self._take_pieces, self._take_whole, self._taken = came, take, None, None
+        self._listener, self._taker, self._take_whole, self._taken = came, taker, None, None
 
     def listen_for_whole(self, came: Callable[[], None], take: TakeWhole, taken: Callable[[], None]) -> None:
         """See `AskedNow`: an answer whose head is known. `taken` is called when it was: another exchange may follow."""
@@ -177,6 +174,8 @@ class Connection(asyncio.Protocol):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
+        if self._error is not None:
+            raise fresh(self._error)
         self._waiter = self.loop.create_future()
         try:
             await self._waiter
@@ -215,11 +214,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._reads.has_to_rest(self) and self._transport is not None:
+        reads = self._reads
+        reads.count = count = reads.count + 1
+        if (count >= LOOK_AFTER or reads.resting) and reads.has_to_rest(self) and self._transport is not None:
             self._rests = True
             self._transport.pause_reading()
-        if self._is_between_chunks and (take := self._take_pieces) is not None and len(data) < MAX_OFFERED_BYTES:
-            data = offered(data, take)  # between two chunks the parser does not have to see what was taken
+        if self._is_between_chunks and (taker := self._taker) is not None and len(data) < MAX_OFFERED_BYTES:
+            data = taker.take(data)  # between two chunks the parser does not have to see what was taken
             if not data:
                 return
         body = b"" if self.got_bytes or not self._asked else self._known.body_of(data)
@@ -236,9 +237,8 @@ class Connection(asyncio.Protocol):
 
     def _was_taken(self) -> None:
         taken, self._listener, self._take_whole, self._taken = self._taken, None, None, None
-        self._complete = self._keep_alive = True
-        self._asked = False
-        self.idle_since_s = self.loop.time()
+        self._keep_alive = True
+        self._completed()
         if taken is not None:
             taken()
 

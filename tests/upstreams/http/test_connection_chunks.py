@@ -1,6 +1,7 @@
-"""Short chunks that come by themselves are given to whoever takes them, and are what the parser would have made."""
+"""Between two chunks, what comes is offered to whoever takes it, and is what the parser would have made of it."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -8,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import ProviderError
-from masa_node.upstreams.http.chunks import MAX_SHORT_CHUNK_BYTES
-from masa_node.upstreams.http.connection import Connection
+from masa_node.upstreams.http.connection import MAX_OFFERED_BYTES, Connection
 from tests.examples import times
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
 from tests.upstreams.http.test_connection import REQUEST, connected, cut
@@ -18,20 +18,32 @@ HEAD = stream_head("text/event-stream")
 PIECE = b"data: a\n\n"
 
 
+_SIZE_LINE = re.compile(rb"([1-9a-f][0-9a-f]*|[1-9A-F][0-9A-F]*)\r\n")
+
+
+def whole_chunk(data: bytes) -> bytes:
+    """What is in the chunk that this begins with, if it is a whole one beyond doubt."""
+    line = _SIZE_LINE.match(data)
+    if line is None:
+        return b""
+    start, size = line.end(), int(line[1], 16)
+    return data[start : start + size] if data[start + size : start + size + 2] == b"\r\n" else b""
+
+
 class Reader:
-    """Takes what it is given as far as it `wants`, and reads the rest as it comes."""
+    """Takes the chunks that it is offered, as far as it `wants` what is in them, and reads the rest as it comes."""
 
     def __init__(self, wants: Callable[[bytes], bool]) -> None:
         self._wants = wants
         self.taken: list[bytes] = []
+        self.offers: list[bytes] = []
         self.body = b""
-        self.times = 0
 
     async def read(self, pieces: Sequence[bytes]) -> tuple[bytes, str | None, bool]:
         """The body, the error behind it, and whether the connection may be used again."""
         connection, transport = connected()
         connection.send(REQUEST)
-        connection.listen(lambda: self._came(connection), self._take)
+        connection.listen(lambda: self._came(connection), self)
         for piece in pieces:
             if transport.is_closing():
                 break
@@ -49,17 +61,17 @@ class Reader:
     def _came(self, connection: Connection) -> None:
         self.body += connection.take_now() or b""
 
-    def _take(self, pieces: list[bytes]) -> bool:
-        if not all(map(self._wants, pieces)):
-            return False
-        self.taken += pieces
-        self.body += b"".join(pieces)
-        self.times += 1
-        return True
+    def take(self, data: bytes) -> bytes:
+        self.offers.append(data)
+        while (body := whole_chunk(data)) and self._wants(body):
+            self.taken.append(body)
+            self.body += body
+            data = data[len(chunk(body)) :]
+        return data
 
 
 async def both(pieces: Sequence[bytes], wants: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
-    """What was taken, where that reads as if nothing had been."""
+    """What was taken, where that reads as if nothing had been, and as if nobody had been there to take it."""
     reader = Reader(wants)
     assert await reader.read(pieces) == await Reader(lambda _: False).read(pieces)
     return reader.taken
@@ -83,8 +95,6 @@ async def test_sizes_of_both_cases_are_known(line: bytes) -> None:
         b"9;x=y\r\n" + PIECE + b"\r\n",
         b"9\n" + PIECE + b"\n",
         b"9 \r\n" + PIECE + b"\r\n",
-        chunk(b"data: a\r\n\r\n") * 2,
-        chunk(b"\n" * MAX_SHORT_CHUNK_BYTES),
         b"a\r\n" + PIECE + b"\r\n",
         b"8\r\n" + PIECE + b"\r\n",
         b"\r\n",
@@ -112,17 +122,37 @@ async def test_a_chunk_inside_of_what_has_begun_is_none(before: bytes, behind: b
         assert not taken or (behind == b"\r\n" and size == len(before))
 
 
-async def test_several_in_one_read_are_taken_together_or_not_at_all() -> None:
+async def test_several_in_one_read_are_offered_together_and_the_rest_is_the_parsers() -> None:
     pieces = [b"%d\n\n" % number for number in range(6)]
     several = b"".join(map(chunk, pieces))
     for behind in (b"", LAST_CHUNK, b"9\r\n", chunk(PIECE)[:9], b"9;x=y\r\n" + PIECE + b"\r\n"):
         assert await both([HEAD + chunk(PIECE), several + behind]) == pieces
-    assert await both([HEAD + chunk(PIECE), several], lambda piece: piece < b"3") == []
-    assert await both([HEAD + chunk(PIECE), several * 500]) == []
-    assert await both([HEAD + chunk(PIECE), chunk(b"\n" * MAX_SHORT_CHUNK_BYTES) + several]) == []
+    assert await both([HEAD + chunk(PIECE), several], lambda piece: piece < b"3") == pieces[:3]
     reader = Reader(lambda _: True)
     await reader.read([HEAD + chunk(PIECE), several, several])
-    assert (reader.taken, reader.times) == (pieces * 2, 2)
+    assert (reader.taken, reader.offers) == (pieces * 2, [several] * 2)
+
+
+@pytest.mark.parametrize(("size", "is_offered"), [(MAX_OFFERED_BYTES - 1, True), (MAX_OFFERED_BYTES, False)])
+async def test_much_in_one_read_is_not_offered(size: int, is_offered: bool) -> None:  # noqa: FBT001
+    much = chunk(b"\n" * (size - 7))
+    assert len(much) == size
+    taken = await both([HEAD + chunk(PIECE), much, chunk(PIECE)])
+    assert taken == [b"\n" * (size - 7)] * is_offered + [PIECE]
+
+
+async def test_while_nobody_takes_nothing_is_lost_and_then_it_is_offered() -> None:
+    connection, _ = connected()
+    connection.send(REQUEST)
+    reader = Reader(lambda _: True)
+    for piece in (HEAD + chunk(b"1"), chunk(b"2\n")):
+        connection.data_received(piece)
+    assert connection.take_now() == b"12\n"
+    connection.listen(lambda: pytest.fail("it is taken"), reader)
+    connection.data_received(chunk(b"3\n"))
+    connection.listen(None)
+    connection.data_received(chunk(b"4\n"))
+    assert (reader.taken, connection.take_now()) == ([b"3\n"], b"4\n")
 
 
 async def test_what_was_not_taken_is_read_and_the_next_is_offered_again() -> None:
@@ -164,6 +194,34 @@ async def test_any_chunks_in_any_reads_are_the_same_body(
 ) -> None:
     wishes = [*answers] * 20
     await both(cut_between_chunks(bodies, where), lambda _: wishes.pop())
+
+
+@settings(max_examples=times(4))
+@given(parts, places, st.lists(st.booleans(), min_size=1, max_size=5))
+async def test_what_is_offered_begins_where_a_chunk_does(
+    bodies: list[bytes], where: list[int], answers: list[bool]
+) -> None:
+    reads, wishes = cut_between_chunks(bodies, where), [*answers] * 20
+    raw, edges = b"".join(reads), {len(HEAD)}
+    for body in bodies:
+        edges.add(max(edges) + len(chunk(body)))
+    reader = Reader(lambda _: wishes.pop())
+    places = []
+    take, fed = reader.take, 0
+
+    def noted(data: bytes) -> bytes:
+        assert raw[fed : fed + len(data)] == data
+        places.append(fed)
+        return take(data)
+
+    reader.take = noted  # type: ignore[method-assign]
+    connection, _ = connected()
+    connection.send(REQUEST)
+    connection.listen(lambda: None, reader)
+    for read in reads:
+        connection.data_received(read)
+        fed += len(read)
+    assert edges.issuperset(places)
 
 
 @settings(max_examples=times(8))

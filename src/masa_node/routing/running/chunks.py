@@ -1,9 +1,6 @@
 """Chunks that come whole in one read: how each begins, and whether what came ends where one does. Pure."""
 
-from masa_node.routing.provider import Take
-
 MAX_SHORT_CHUNK_BYTES = 1024  # with sizes and line ends; a usual piece of a stream takes 200 to 300
-MAX_OFFERED_BYTES = 4096  # in one read: of more pieces each costs less where all are parsed and looked at together
 
 
 def _size_lines(chunk_bytes: int) -> tuple[bytes, ...]:
@@ -17,26 +14,7 @@ def _size_lines(chunk_bytes: int) -> tuple[bytes, ...]:
     )
 
 
-_SIZE_LINES = [_size_lines(chunk_bytes) for chunk_bytes in range(MAX_SHORT_CHUNK_BYTES)]
-
-
-def offered(data: bytes, take: Take) -> bytes:
-    """What is left of this where `take` was offered what is in the short chunks at its beginning, if it took that.
-
-    A chunk is known by where it ends: its length says how it has to begin.
-    """
-    lines = _SIZE_LINES[len(data) if len(data) < MAX_SHORT_CHUNK_BYTES else 0]
-    if data.startswith(lines) and data.endswith(b"\r\n"):
-        return b"" if take([data[len(lines[0]) : -2]]) else data
-    pieces: list[bytes] = []
-    at = 0
-    while at < (end := data.find(b"\n\r\n", at) + 3) < at + MAX_SHORT_CHUNK_BYTES:
-        lines = _SIZE_LINES[end - at]
-        if not data.startswith(lines, at):
-            break
-        pieces.append(data[at + len(lines[0]) : end - 2])
-        at = end
-    return data[at:] if pieces and take(pieces) else data
+SIZE_LINES = [_size_lines(chunk_bytes) for chunk_bytes in range(MAX_SHORT_CHUNK_BYTES)]  # all of one are as long
 
 
 def ends_with_a_chunk(data: bytes, part: bytes) -> bool:

@@ -1,0 +1,79 @@
+"""Passes pieces of a stream on at a glance, as long as each frame differs from one before in its words alone.
+
+Those in a chunk each go to a caller that takes chunks as they came. Of many streams hardly any is in the processor's
+cache: so one object knows all that is needed for each piece, and little of what it refers to is touched.
+
+See docs/decisions/0026-the-plain-way.md.
+"""
+
+from typing import Self
+
+from masa_node.chat.answer import ChunkWriter, Give
+from masa_node.dialects.choices import Endings
+from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.tracking import StreamTracker
+from masa_node.routing.running.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES
+
+_LINE_END = b"\r\n"
+
+
+def _to_nobody(data: bytes) -> None:
+    del data
+
+
+class Relay(StreamTracker):
+    """A tracker that is offered whole chunks, once it knows whom it passes them `to`."""
+
+    __slots__ = ("_chunks", "_give")
+
+    def __init__(self, dialect: Dialect, endings: Endings | None = None) -> None:
+        super().__init__(dialect, endings)
+        self._give: Give = _to_nobody
+        self._chunks: ChunkWriter | None = None
+
+    @property
+    def in_chunks(self) -> int:
+        """How many bytes of frames were given to nobody, as they went on in their chunks."""
+        return self.usual_bytes if self._chunks is not None else 0
+
+    def to(self, give: Give, chunks: ChunkWriter | None) -> Self:
+        """See `Response.listen`: from now on to `chunks`, if that is there, or else the frames to `give`, which sees to
+        what has to be waited for.
+        """
+        self._give, self._chunks = give, chunks
+        return self
+
+    def part(self) -> None:
+        """Nobody listens any more. What it gives to leads back to it: a circle, which this opens."""
+        self._give = _to_nobody
+
+    def take(self, data: bytes) -> bytes:
+        """Pass on as much of this as can be, which begins where a chunk does; what is left, from such a place on."""
+        chunks, size = self._chunks, len(data)
+        if chunks is not None and chunks.is_paused:
+            return data
+        if size >= MAX_SHORT_CHUNK_BYTES or not data.startswith(SIZE_LINES[size]):
+            return self._take_several(data)
+        start = len(SIZE_LINES[size][0])
+        if not (data.endswith(_LINE_END) and self.is_more(data, start, size - 2)):
+            return data
+        if chunks is None:
+            self._give(data[start:-2])
+        else:
+            chunks.write_now(data)
+        return b""
+
+    def _take_several(self, data: bytes) -> bytes:
+        chunks, at = self._chunks, 0
+        frames: list[bytes] = []
+        while at < (end := data.find(b"\n\r\n", at) + 3) < at + MAX_SHORT_CHUNK_BYTES:
+            lines = SIZE_LINES[end - at]
+            if not (data.startswith(lines, at) and self.is_more(data, start := at + len(lines[0]), end - 2)):
+                break
+            frames.append(data[start : end - 2])
+            at = end
+        if frames and chunks is None:
+            self._give(b"".join(frames))
+        elif chunks is not None and at:
+            chunks.write_now(data[:at])
+        return data[at:]
