@@ -56,6 +56,27 @@ async def test_a_whole_answer_is_one_write_with_its_length() -> None:
     assert caller.kept == [True]
 
 
+async def test_chunks_may_be_written_behind_the_first_piece_of_a_chunked_answer() -> None:
+    caller = Caller()
+    reply = reply_to(caller)
+    assert reply.chunks is None
+    await reply.begin(200, [])
+    assert reply.chunks is None, "its head is still to be written"
+    await reply.piece(b"a")
+    assert reply.chunks is caller  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_no_chunks_may_be_written_to_an_old_client_or_one_that_left(*, is_gone: bool) -> None:
+    request = asked()
+    reply = reply_to(Caller(), request, is_http10=not is_gone)
+    if is_gone:
+        request.lose()
+    await reply.begin(200, [])
+    await reply.piece(b"a")
+    assert reply.chunks is None
+
+
 async def test_a_large_answer_is_written_in_parts_and_others_have_their_turn_between_them() -> None:
     caller, body = Caller(), bytes(range(250)) * 10_500
     turns: list[int] = []

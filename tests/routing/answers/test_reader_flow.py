@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from masa_node.chat.answer import ChunkWriter, Give, StreamedAnswer
 from masa_node.chat.errors import BrokenAnswer, NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Headers
+from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import LOOKED_AT_BYTES, take_answer
 from masa_node.routing.provider import Taker
@@ -270,7 +271,7 @@ async def test_what_comes_before_a_task_goes_on_with_something_large_is_behind_t
     got: list[bytes] = []
     reading = asyncio.ensure_future(by_turns(answer, got.append, Chunks(got)))
     await settle()
-    large = (CHUNK + ODD) * (LOOKED_AT_BYTES // 40)
+    large = CHUNK * (LARGE_BYTES // len(CHUNK) + 1)
     for piece in (CHUNK, CHUNK, large, CHUNK, STOP + DONE, b""):
         response.push(piece)
     assert await reading is None

@@ -39,6 +39,8 @@ def poll(sources: list[Source]) -> int:
     count = 0
     for _ in range(48):
         ready = [source for source in sources if source.left and not source.rests]
+        if not ready:
+            break
         for source in ready:
             source.read()
         count += len(ready)
@@ -54,6 +56,19 @@ async def test_as_many_as_the_loop_asks_for_at_once_never_rest() -> None:
             source.read()
         assert not any(source.rests for source in sources)
         await asyncio.sleep(0)
+
+
+@virtual_time
+async def test_the_end_of_a_turn_is_waited_for_from_so_many_reads_on() -> None:
+    reads = TurnOfReads()
+    sources = [Source(reads) for _ in range(LOOK_AFTER)]
+    for source in sources[1:]:
+        source.read()
+    await asyncio.sleep(0)
+    assert reads.count == LOOK_AFTER - 1
+    sources[0].read()
+    await asyncio.sleep(0)
+    assert reads.count == 0
 
 
 @given(st.lists(st.integers(0, ASKED_FOR_AT_ONCE), max_size=12))
