@@ -6,17 +6,12 @@ from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.openai import OpenAiServer
 from masa_node.upstreams.servers.server import NoListing
 
-_PATHS = {
-    Endpoint.NATIVE: "/chat/completions",
-    Endpoint.OPENAI_CHAT: "/chat/completions",
-    Endpoint.OPENAI_COMPLETIONS: "/completions",
-    Endpoint.OPENAI_EMBEDDINGS: "/embeddings",
-    Endpoint.OPENAI_IMAGES: "/images/generations",
-    Endpoint.OPENAI_IMAGE_EDITS: "/images/edits",
-    Endpoint.OPENAI_SPEECH: "/audio/speech",
-    Endpoint.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions",
-    Endpoint.OPENAI_TRANSLATIONS: "/audio/translations",
-}
+_NOT_THERE = (
+    Endpoint.OPENAI_RESPONSES,
+    Endpoint.OPENAI_RERANK,
+    Endpoint.OPENAI_MODERATIONS,
+    Endpoint.OPENAI_IMAGE_VARIATIONS,
+)
 
 
 class AzureServer(OpenAiServer):
@@ -24,7 +19,7 @@ class AzureServer(OpenAiServer):
 
     def __init__(self, base: str, key: str) -> None:
         super().__init__((base,), key, label="Azure OpenAI")
-        self.paths = _PATHS
+        self.paths = {endpoint: path for endpoint, path in self.paths.items() if endpoint not in _NOT_THERE}
 
     async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`. Azure lists models that could be deployed, not the deployments."""
