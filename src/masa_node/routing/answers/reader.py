@@ -6,6 +6,7 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import CoroutineType
 
 from masa_node.chat.answer import Answer, ChunkWriter, Give, StreamedAnswer, Usage, WholeAnswer
@@ -215,8 +216,6 @@ class AnswerStream:
     _is_finished: bool = False
     _unseen: bytes = b""  # whole frames that are still to be looked at
     _trailer_bytes: int = 0
-    _give: Give | None = None  # while it flows
-    _left: asyncio.Future[Awaitable[None] | None] | None = None  # the same
 
     def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = int) -> StreamedAnswer:
         """The rest of it, when `first` is there: the bytes up to the first valid piece, and what came with it. `heard`
@@ -286,10 +285,24 @@ class AnswerStream:
     async def flow(self, give: Give, chunks: ChunkWriter | None = None) -> Awaitable[None] | None:
         """See `StreamedAnswer`."""
         left: asyncio.Future[Awaitable[None] | None] = asyncio.get_running_loop().create_future()
-        self._give, self._left = give, left
-        self._response.listen(self._came, self.tracker.to(self._passed, chunks))
+
+        def go_on(passing: Callable[[], Awaitable[None] | bool | None]) -> None:
+            if left.done():
+                return
+            try:
+                passed = passing()
+            except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
+                left.set_exception(exc)
+            else:
+                if not passed:
+                    return
+                left.set_result(None if passed is True else passed)
+            self._response.listen(None)  # now: what comes before that goes on is behind what it still has to do
+
+        came = partial(go_on, partial(self.pass_on, give))
+        self._response.listen(came, self.tracker.to(lambda piece: go_on(partial(give, piece)), chunks))
         try:
-            self._came()  # what is there already
+            came()  # what is there already
             return await left
         except asyncio.CancelledError:
             _drop(left)
@@ -297,28 +310,6 @@ class AnswerStream:
         finally:
             self._response.listen(None)
             self.tracker.part()
-            self._give = self._left = None  # they lead back here
-
-    def _came(self) -> None:
-        self._flow_on(self.pass_on)
-
-    def _passed(self, piece: bytes) -> None:
-        """The tracker passes this on."""
-        self._flow_on(lambda give: give(piece) or False)
-
-    def _flow_on(self, passing: Callable[[Give], Awaitable[None] | bool]) -> None:
-        give, left = self._give, self._left
-        if give is None or left is None or left.done():
-            return
-        try:
-            passed = passing(give)
-        except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
-            left.set_exception(exc)
-        else:
-            if passed is False:
-                return
-            left.set_result(None if passed is True else passed)
-        self._response.listen(None)  # now: what comes before whoever waits goes on is behind what they still have to do
 
     def pass_on(self, give: Give) -> Awaitable[None] | bool:
         """All that is there and can be looked at quickly, until `give` returns something to wait for: that. True:
