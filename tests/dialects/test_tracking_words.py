@@ -1,6 +1,7 @@
 """Frames that differ in their words alone are known at a glance, and are seen as by a look at each."""
 
 from collections.abc import Callable
+from copy import copy
 
 import pytest
 from hypothesis import given, settings
@@ -36,8 +37,13 @@ def with_a_reason(frame: bytes) -> bytes:
 
 def knows(tracker: StreamTracker, frame: bytes) -> bool:
     """At a glance, wherever it stands."""
-    before, behind = b"4e\r\n", b"\r\n0"
-    return tracker.is_more(before + frame + behind, len(before), len(before) + len(frame))
+    before, behind, counted = b"4e\r\n", b"\r\n0", tracker.usual_bytes
+    alone = copy(tracker)
+    is_more = tracker.is_more(before + frame + behind, len(before), len(before) + len(frame))
+    assert alone.is_all_more(frame) == is_more
+    assert (alone.frames, alone.received) == (tracker.frames, tracker.received)
+    assert alone.usual_bytes == counted
+    return is_more
 
 
 def state(tracker: StreamTracker) -> tuple[object, ...]:

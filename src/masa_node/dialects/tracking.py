@@ -61,7 +61,7 @@ class StreamTracker:
 
     def is_more(self, data: bytes, start: int, end: int) -> bool:
         """Quickly: is what stands there one frame that differs from an earlier one, which was plain, in its words
-        alone? Then it is noted, and may go on to the caller. False says nothing.
+        alone? Then it is noted, in `usual_bytes` too, and may go on to the caller. False says nothing.
         """
         before, after = self.usual_before, self.usual_after
         if before is None:
@@ -74,6 +74,16 @@ class StreamTracker:
         if not (data.startswith(before, start) and data.endswith(after, begin, end)):
             return False
         self.usual_counted += _USUAL + end - start
+        return True
+
+    def is_all_more(self, piece: bytes) -> bool:
+        """The same of all of this, which does not count in `usual_bytes`."""
+        size, counted = len(piece), self.usual_counted
+        if not self.is_more(piece, 0, size):
+            return False
+        self.usual_counted = counted
+        self._frames += 1
+        self._received += size
         return True
 
     @property

@@ -230,6 +230,23 @@ async def test_usual_pieces_go_on_in_their_chunks_to_whoever_takes_them() -> Non
 
 
 @virtual_time
+async def test_what_is_not_offered_is_given_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a peer's answer, which comes in frames."""
+    response, answer = await begun()
+    monkeypatch.setattr(Pushed, "listen", lambda self, came, taker=None: setattr(self, "listener", came))
+    given: list[bytes] = []
+    chunks = Chunks([])
+    reading = asyncio.ensure_future(by_turns(answer, given.append, chunks))
+    await settle()
+    for piece in (CHUNK, CHUNK, CHUNK * 2, CHUNK, STOP + DONE):
+        response.push(piece)
+    response.push(b"")
+    assert await reading is None
+    assert (b"".join(given), chunks.got) == (CHUNK * 5 + STOP + DONE, [])
+    assert (answer.in_chunks(), answer.frames(), answer.received()) == (0, 8, len(CHUNK * 6 + STOP + DONE))
+
+
+@virtual_time
 async def test_a_caller_that_pauses_is_waited_for_and_its_chunks_go_on_behind_that() -> None:
     response, answer = await begun()
     may_go_on = asyncio.Event()

@@ -6,7 +6,6 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from types import CoroutineType
 
 from masa_node.chat.answer import Answer, ChunkWriter, Give, StreamedAnswer, Usage, WholeAnswer
@@ -286,11 +285,11 @@ class AnswerStream:
         """See `StreamedAnswer`."""
         left: asyncio.Future[Awaitable[None] | None] = asyncio.get_running_loop().create_future()
 
-        def go_on(passing: Callable[[], Awaitable[None] | bool | None]) -> None:
+        def go_on(piece: bytes = b"") -> None:  # this one, which was looked at, or whatever has come
             if left.done():
                 return
             try:
-                passed = passing()
+                passed = give(piece) if piece else self.pass_on(give)
             except Exception as exc:  # noqa: BLE001 - raised to whoever waits for the flow, which is no caller of this
                 left.set_exception(exc)
             else:
@@ -299,10 +298,9 @@ class AnswerStream:
                 left.set_result(None if passed is True else passed)
             self._response.listen(None)  # now: what comes before that goes on is behind what it still has to do
 
-        came = partial(go_on, partial(self.pass_on, give))
-        self._response.listen(came, self.tracker.to(lambda piece: go_on(partial(give, piece)), chunks))
+        self._response.listen(go_on, self.tracker.to(go_on, chunks))
         try:
-            came()  # what is there already
+            go_on()
             return await left
         except asyncio.CancelledError:
             _drop(left)
@@ -323,6 +321,9 @@ class AnswerStream:
                 return False
             if not piece:
                 break
+            if tracker.is_all_more(piece):
+                rest = give(piece)
+                continue
             whole = tracker.cut(piece)
             out = tracker.look_quickly(whole, LOOKED_AT_BYTES) if len(whole) <= LARGE_BYTES else None
             if out is None:
