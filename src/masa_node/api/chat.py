@@ -24,7 +24,7 @@ from masa_node.chat.query import query_up
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.bodies.asking_usage import WITH_STREAM_OPTIONS, asking_usage
-from masa_node.dialects.bodies.glance import glance
+from masa_node.dialects.bodies.glance import glance, renamed
 from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps, at_once
 from masa_node.dialects.fields import may_be_odd
@@ -131,18 +131,17 @@ class ChatEndpoints:
     ) -> Request:
         terms, in_path = self._terms(endpoint, entry, head), entry.place.model
         form = form_type(terms.headers, endpoint)
+        glanced = glance(body, endpoint, in_path) if entry.caller.allows_all and not form else None
         if form:
             peeked = peek_form(body, form)
         else:
-            glanced = glance(body, endpoint, in_path) if entry.caller.allows_all else None
             peeked = glanced or peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
         ways = ways_to(endpoint, may_translate=terms.may_translate)
         model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
         if model != peeked.model and in_path is None:
-            if form:
-                body = form_renamed(body, form, model)
-            else:
-                body = await in_steps(body_renamed(body, endpoint, peeked.model, model))
+            change = renamed if glanced is not None else body_renamed
+            steps = change(body, endpoint, peeked.model, model)
+            body = form_renamed(body, form, model) if form else await in_steps(steps)
         made = _made(terms, msgspec.structs.replace(peeked, model=model), body, request_id, came_s)
         return made if model == peeked.model else msgspec.structs.replace(made, alias=peeked.model)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies import glance as glancing
-from masa_node.dialects.bodies.glance import MOST_COST, glance
-from masa_node.dialects.bodies.peek import Peeked, peek
-from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, at_once, condensed
+from masa_node.dialects.bodies.glance import MOST_COST, glance, renamed
+from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
+from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps, at_once, condensed
 
 ROOT = Path(__file__).parents[3]
 LOWEST = ROOT / ".cache" / "lowest"  # `make .cache/lowest/.made`
@@ -56,6 +56,40 @@ def test_large_bodies_are_read_at_a_glance_in_any_order(big: object, is_ascii: b
         text = json.dumps({name: fields[name] for name in order}, ensure_ascii=is_ascii, indent=indent)
         for endpoint in (OPENAI, OLLAMA):
             assert glance(text.encode(), endpoint) == Peeked("m", wants_stream=True)
+
+
+@pytest.mark.parametrize("big", BIG.values(), ids=BIG.keys())
+@pytest.mark.parametrize("indent", [None, 2])
+def test_of_large_bodies_the_name_alone_is_replaced_in_any_order(big: object, indent: int | None) -> None:
+    fields = {"messages": big, "model": "m", "stream": True, "tools": [TOOL] * 10}
+    for order in itertools.permutations(fields):
+        body = json.dumps({name: fields[name] for name in order}, indent=indent).encode()
+        for endpoint in (OPENAI, OLLAMA):
+            changed = at_once(renamed(body, endpoint, "m", "other:1b"))
+            assert changed == at_once(body_renamed(body, endpoint, "m", "other:1b"))
+            assert json.loads(changed) == fields | {"model": "other:1b"}
+
+
+@pytest.mark.parametrize("big", [BIG["messages"], BIG["pictures"]], ids=["messages", "pictures"])
+@pytest.mark.parametrize("body", ['{"x":%s,"model":"m"}', '{"model":"m" , "x" : %s } \n'])
+def test_what_is_large_is_renamed_without_a_look_at_each_part(
+    monkeypatch: pytest.MonkeyPatch, big: object, body: str
+) -> None:
+    monkeypatch.setattr(glancing, "body_renamed", looks_only_at_what_is_small)
+    raw = (body % json.dumps(big)).encode()
+    assert at_once(renamed(raw, OLLAMA, "m", "other")) == raw.replace(b'"m"', b'"other"')
+    assert at_once(renamed(raw, OLLAMA, "n", "other")) is raw
+
+
+def looks_only_at_what_is_small(body: bytes, endpoint: Endpoint, asked: str, model: str) -> Steps[bytes]:
+    assert len(body) < 100
+    return body_renamed(body, endpoint, asked, model)
+
+
+@pytest.mark.parametrize("stands_for_the_middle", ['"\x7f":0', '"\x7f":0,"\x7f":0'])
+def test_a_field_with_the_name_that_stands_for_the_middle_is_kept(stands_for_the_middle: str) -> None:
+    body = large(f',{stands_for_the_middle},"model":"a"', f"{{{stands_for_the_middle},")
+    assert at_once(renamed(body, OPENAI, "a", "b")) == body.replace(b'"a"', b'"b"')
 
 
 def large(fields: str, before: str = "{", after: str = "}") -> bytes:
@@ -150,9 +184,9 @@ def test_small_bodies_and_those_of_ollamas_show_are_nothing_for_a_glance() -> No
 @pytest.mark.parametrize("library", [None, SimpleNamespace(__capabilities__=("serial",))], ids=["none", "slow"])
 def test_without_a_library_that_is_fast_nothing_is_told(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
     monkeypatch.setitem(sys.modules, "stringzilla", library)
-    glancing._search.cache_clear()
+    glancing.fast_search.cache_clear()
     assert glance(large(',"model":"a"'), OPENAI) is None
-    glancing._search.cache_clear()
+    glancing.fast_search.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", "raise OSError('its C library is another')", "raise SystemError"])
@@ -163,9 +197,9 @@ def test_a_library_that_is_broken_is_as_good_as_none(
     (tmp_path / "stringzilla.py").write_text(text)
     monkeypatch.delitem(sys.modules, "stringzilla", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    glancing._search.cache_clear()
+    glancing.fast_search.cache_clear()
     assert glance(large(',"model":"a"'), OPENAI) is None
-    glancing._search.cache_clear()
+    glancing.fast_search.cache_clear()
 
 
 OLDEST = """
@@ -272,3 +306,14 @@ def test_of_any_bytes_a_glance_tells_what_the_only_reading_of_them_as_json_says(
     except (ValueError, UnicodeDecodeError):
         return  # which no LLM server reads; it may be told nevertheless
     assert told in {None, exact(raw, OPENAI)}
+
+
+@pytest.mark.usefixtures("of_any_size")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=JSON, before=st.sampled_from(["", "\ufeff", " "]), endpoint=st.sampled_from([OPENAI, OLLAMA]))
+def test_any_json_is_renamed_as_by_a_look_at_each_part(body: str, before: str, endpoint: Endpoint) -> None:
+    raw = f"{before}{body}".encode()
+    told = glance(raw, endpoint)
+    for asked in (told.model if told is not None else "a", "c"):
+        at_a_glance = at_once(renamed(raw, endpoint, asked, "another"))
+        assert at_a_glance == at_once(body_renamed(raw, endpoint, asked, "another"))

@@ -3,6 +3,7 @@
 import re
 
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies.glance import STREAM_OPTIONS, changed
 from masa_node.dialects.condensing import MAX_PARTS, Steps, end_of_text, spans_of
 from masa_node.dialects.fields import TEXT, read
 
@@ -23,6 +24,10 @@ def asking_usage(body: bytes) -> Steps[bytes]:
 
     It comes back as it was where it says anything about that itself, also that it does not want it.
     """
+    return changed(body, (STREAM_OPTIONS,), _asking)
+
+
+def _asking(body: bytes) -> Steps[bytes]:
     spans = (yield from spans_of(body, 2 * MAX_PARTS)) or []
     for number, (begin, end) in enumerate(spans, 1):
         if not number % _FIELDS_PER_STEP:

@@ -1,5 +1,7 @@
 """Reads what `peek` does out of a large body without its long middle: ten megabytes in less than a millisecond. Pure.
 
+Fields that decide are changed the same way, and the middle is copied once.
+
 Whatever may be a field that decides, however its name is written, is searched for in all of the body by a library that
 compares 64 bytes at once. Most of what is found is seen to be none by what stands around it. Of the rest the two that
 are farthest apart have nothing that decides between them, and `peek` reads the body without that. Why it reads the
@@ -16,14 +18,14 @@ find no model, and choose one. So this is for callers that are allowed every mod
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, peek
-from masa_node.dialects.condensing import LARGE_BYTES, RUN, outside
+from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, body_renamed, peek
+from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
 
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
 WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
@@ -49,9 +51,12 @@ _ESCAPED = (b"\\u0044", b"\\u004d")
 
 # Without the first letter, which Go reads in `\N{LATIN SMALL LETTER LONG S}tream`, too.
 _STREAM = b'tream":'  # with what follows: sentences end so, too
-_LONGEST_BEGIN_BYTES = len(rb'"\u017f')
+STREAM_OPTIONS = b"ream_o"  # one letter may stand for the first two; and `p`, if escaped, is not looked for
+_LONGEST_BEGIN_BYTES = len(rb'"\u017ft')
+_LONGEST_END_BYTES = len(STREAM_OPTIONS) + 6 * len("ptions") + 1
 _MODEL = b'"model"'
 _NAME = b'"name"'
+_MIDDLE = b'"\x7f":0'  # a field that stands for it
 
 Place = tuple[int, int]  # where a name begins and ends, quotes included
 
@@ -71,7 +76,7 @@ class _Search(Protocol):
 
 
 @cache
-def _search() -> _Search | None:
+def fast_search() -> _Search | None:
     """None where it has no vector instructions, or is not there."""
     try:
         import stringzilla  # type: ignore[import-not-found]  # noqa: PLC0415 - seldom needed, and a megabyte
@@ -84,19 +89,56 @@ def _search() -> _Search | None:
 
 def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
     """What `peek` would read; None where it is too small for this, or only a look at each part can tell."""
-    search = _search()
-    if search is None or len(body) <= LARGE_BYTES or endpoint is Endpoint.OLLAMA_SHOW:
-        return None
-    root = _ROOT.match(body)
-    if root is None or _END.search(body, len(body) - _MOST_SPACE - 1) is None:
-        return None
     names = (_MODEL, _STREAM, _NAME) if endpoint in WITH_NAME else (_MODEL, _STREAM)
-    places = _Places(body, root.end() - 1).find(search, names)
-    left = _without_widest(body, root.end(), places) if places is not None else b""
+    ends = _ends_of(body, names) if endpoint is not Endpoint.OLLAMA_SHOW else None
     try:
-        return peek(left, endpoint, model_in_path) if left else None
+        return peek(ends.around(b""), endpoint, model_in_path) if ends is not None else None
     except CallerError:
         return None
+
+
+def renamed(body: bytes, endpoint: Endpoint, asked: str, model: str) -> Steps[bytes]:
+    """As `body_renamed`, for a body that `glance` has read."""
+    names = (_MODEL, _NAME) if endpoint in WITH_NAME else (_MODEL,)
+    return changed(body, names, lambda part: body_renamed(part, endpoint, asked, model))
+
+
+def changed(body: bytes, names: Sequence[bytes], change: Callable[[bytes], Steps[bytes]]) -> Steps[bytes]:
+    """What `change` makes of this body, where it changes only fields with these names, and what is behind the last."""
+    ends = _ends_of(body, names)
+    text = ends.around(_MIDDLE) if ends is not None else b""
+    if ends is None or text.count(_MIDDLE) != 1:
+        return (yield from change(body))
+    made = yield from change(text)
+    if made == text:
+        return body
+    begin, _, end = made.partition(ends.before + _MIDDLE + ends.behind)
+    return b"".join((begin, memoryview(body)[len(ends.begin) : len(body) - len(ends.end)], end))
+
+
+class _Ends(NamedTuple):
+    """What is left of a body without its middle; and a comma before and behind that, where it has one there."""
+
+    begin: bytes
+    before: bytes
+    behind: bytes
+    end: bytes
+
+    def around(self, middle: bytes) -> bytes:
+        if not middle:
+            return self.begin + (self.before and self.behind) + self.end
+        return b"".join((self.begin, self.before, middle, self.behind, self.end))
+
+
+def _ends_of(body: bytes, names: Sequence[bytes]) -> _Ends | None:
+    """None: it is too small for this, or only a look at each part can tell whether the middle has these names."""
+    search = fast_search() if len(body) > LARGE_BYTES else None
+    root = _ROOT.match(body)
+    last = _END.search(body, max(len(body) - _MOST_SPACE - 1, 0))
+    if search is None or root is None or last is None:
+        return None
+    places = _Places(body, root.end() - 1).find(search, names)
+    return _without_widest(body, root.end(), places, last.start()) if places is not None else None
 
 
 class _Places:
@@ -131,9 +173,10 @@ class _Places:
 
     def _place(self, name: bytes, at: int) -> Place | None:
         """That of the name that was found there, if it may be one of a field at the top."""
-        begin = at if name is not _STREAM else self._body.rfind(b'"', max(at - _LONGEST_BEGIN_BYTES, 0), at)
-        end = self._body.find(b'"', at + 1) + 1
-        if begin <= self._root or _MAYBE_COLON.match(self._body, end) is None:
+        is_begun = name.startswith(b'"')
+        begin = at if is_begun else self._body.rfind(b'"', max(at - _LONGEST_BEGIN_BYTES, 0), at)
+        end = self._body.find(b'"', at + 1, at + _LONGEST_END_BYTES) + 1
+        if begin <= self._root or not end or _MAYBE_COLON.match(self._body, end) is None:
             return None
         start = max(begin - _MOST_SPACE, 0)
         before = self._body[start:begin].rstrip(_SPACE)
@@ -159,17 +202,17 @@ class _Places:
         return False
 
 
-def _without_widest(body: bytes, begin: int, places: list[Place]) -> bytes:
-    """The body without what lies between the two places that are farthest apart; b"" if it is still large."""
-    edges = [(begin, begin), *places, (len(body), len(body))]
+def _without_widest(body: bytes, begin: int, places: list[Place], last: int) -> _Ends | None:
+    """The body without what lies between the two places that are farthest apart; None if it is still large."""
+    edges = [(begin, begin), *places, (last, last)]
     widest = max(range(len(places) + 1), key=lambda number: edges[number + 1][0] - edges[number][1])
     left_of, right_of = edges[widest][1], edges[widest + 1][0]
     if left_of + len(body) - right_of > _MOST_LEFT_BYTES:
-        return b""
+        return None
     if widest > 0:
         value = _VALUE.match(body, left_of, left_of + _LONGEST_VALUE_BYTES)
         if value is None:
-            return b""
+            return None
         left_of = value.end()
-    between = b"," if 0 < widest < len(places) else b""
-    return body[:left_of] + between + (body[right_of:] or b"}")
+    before, behind = b"," if widest > 0 else b"", b"," if widest < len(places) else b""
+    return _Ends(body[:left_of], before, behind, body[right_of:])
