@@ -311,6 +311,7 @@ def test_of_any_bytes_a_glance_tells_what_the_only_reading_of_them_as_json_says(
 @pytest.mark.usefixtures("of_any_size")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=JSON, before=st.sampled_from(["", "\ufeff", " "]), endpoint=st.sampled_from([OPENAI, OLLAMA]))
+@example(body='{"model":"a","model":{' + " " * 70 + '"model"' + " " * 70 + ':""}}', before="", endpoint=OPENAI)
 def test_any_json_is_renamed_as_by_a_look_at_each_part(body: str, before: str, endpoint: Endpoint) -> None:
     raw = f"{before}{body}".encode()
     told = glance(raw, endpoint)

@@ -26,6 +26,7 @@ from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
+from masa_node.dialects.fields import is_json
 
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
 WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
@@ -107,7 +108,7 @@ def changed(body: bytes, names: Sequence[bytes], change: Callable[[bytes], Steps
     """What `change` makes of this body, where it changes only fields with these names, and what is behind the last."""
     ends = _ends_of(body, names)
     text = ends.around(_MIDDLE) if ends is not None else b""
-    if ends is None or text.count(_MIDDLE) != 1:
+    if ends is None or text.count(_MIDDLE) != 1 or not is_json(text):
         return (yield from change(body))
     made = yield from change(text)
     if made == text:
