@@ -6,17 +6,12 @@ import contextlib
 import msgspec
 
 from masa_node.chat.request import DialectName, Endpoint, Request
-from masa_node.dialects.bodies.body_format import (
-    BODY_DEPTH,
-    body_format,
-    endpoint_in,
-    own_format,
-)
+from masa_node.dialects.bodies.body_format import BODY_DEPTH, body_format, endpoint_in, fewer_messages, own_format
 from masa_node.dialects.bodies.peek import streams
 from masa_node.routing.candidates import Refresh
 from masa_node.routing.catalog import Catalog, Offers
 from masa_node.routing.provider import may_see
-from masa_node.routing.running.steps import readable
+from masa_node.routing.running.steps import in_steps, readable
 
 # Where nothing may be translated: the first of these that somebody speaks.
 _BY_PREFERENCE = (
@@ -33,7 +28,8 @@ async def in_one_format(request: Request, wanted: DialectName | None, catalog: C
     That is the `wanted` one, else what the body unmistakably is, else that which all that may be asked have as their
     own, else Ollama's. It stays as it is for the only server there is when what that one serves is not known.
     """
-    shape = body_format(await readable(request.body, BODY_DEPTH))
+    small = await in_steps(fewer_messages(request.body))
+    shape = body_format(await readable(small, BODY_DEPTH))
     chosen = wanted or shape.said or await _served_in(request, catalog, refresh)
     if chosen is None:
         return request

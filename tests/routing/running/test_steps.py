@@ -16,7 +16,7 @@ from masa_node.chat.answer import StreamedAnswer
 from masa_node.chat.errors import MasaError
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DialectName, Endpoint, Headers
-from masa_node.dialects.bodies.body_format import BODY_DEPTH, body_format
+from masa_node.dialects.bodies.body_format import BODY_DEPTH, body_format, fewer_messages
 from masa_node.dialects.bodies.peek import peek
 from masa_node.dialects.condensing import LARGE_BYTES, MAX_PARTS, REQUEST_DEPTH, Steps
 from masa_node.dialects.framing import MAX_FRAME_BYTES
@@ -175,11 +175,28 @@ async def test_no_request_holds_the_loop(body: bytes) -> None:
     await check(reading)
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def messages(part: bytes) -> bytes:
+    return filled(part, b'{"model":"tiny","messages":[', b'{"":0}]}')
+
+
+MESSAGES = {
+    "messages": messages(b'{"":0},'),
+    "messages that say something": messages(b'{"role":"developer"},'),
+    "messages with calls": messages(b'{"tool_calls":[{},{"":0},{"function":{"arguments":""}}]},'),
+    "messages with parts": messages(b'{"content":[{"type":"image"},{"type":""}]},'),
+    "messages to be mended": messages(rb'{"a":NaN,"b":"\ud83d","c":"\u0065"},'),
+    "messages with ends of none": messages(b'{"a":[%s{"":0}]},' % (b'{"":0},' * 9_000)),
+    "messages to be mended with ends of none": messages(
+        rb'{"c":"\ud83d","a":[%s{"":0}]},' % (rb'{"":"\ud83d"},' * 4_000)
+    ),
+}
+
+
+@pytest.mark.parametrize("body", [*BODIES.values(), *MESSAGES.values()], ids=[*BODIES.keys(), *MESSAGES.keys()])
 @virtual_time
 async def test_no_request_whose_format_is_looked_for_holds_the_loop(body: bytes) -> None:
     async def reading() -> None:
-        body_format(await readable(body, BODY_DEPTH))
+        body_format(await readable(await in_steps(fewer_messages(body)), BODY_DEPTH))
 
     await check(reading)
 

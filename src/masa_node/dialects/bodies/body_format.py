@@ -1,9 +1,14 @@
 """Which format a body unmistakably is in: it has fields, or parts of messages, that only one format has. Pure."""
 
+import re
+from itertools import islice
+
 import msgspec
 
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
-from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
+from masa_node.dialects.bodies.glance import fast_search
+from masa_node.dialects.condensing import LARGE_BYTES, STEP_BYTES, Steps
+from masa_node.dialects.fields import ABSENT, TEXT, is_given, is_json, read
 
 BODY_DEPTH = 6  # `messages[].tool_calls[].function.arguments` is the deepest that is looked for
 
@@ -128,7 +133,7 @@ def _of_names(names: set[str]) -> set[DialectName]:
     return {dialect for dialect, own in _FIELDS.items() if not own.isdisjoint(names)}
 
 
-def _of_messages(raw: msgspec.Raw) -> set[DialectName]:
+def _of_messages(raw: bytes | msgspec.Raw) -> set[DialectName]:
     found: set[DialectName] = set()
     for message in read(raw, _MESSAGES) or []:
         if is_given(message.images) or is_given(message.tool_name):
@@ -158,3 +163,69 @@ def _of_tools(fields: dict[str, msgspec.Raw]) -> set[DialectName]:
         is_anthropic = typed is not None and (read(typed.type, TEXT) or "") in _ANTHROPIC_CHOICES
         found.add(DialectName.ANTHROPIC if is_anthropic else DialectName.OPENAI)
     return found
+
+
+# ---- fewer messages ----
+
+_LIST = re.compile(rb'"messages"[ \t\n\r]{0,64}+:[ \t\n\r]{0,64}+\[')
+# Within a text, the quote would be escaped.
+_BETWEEN = re.compile(rb'\}[ \t\n\r]{0,64}+,[ \t\n\r]{0,64}+(?=\{[ \t\n\r]{0,64}+")')
+_BATCH_BYTES = STEP_BYTES
+_TRIES = 16  # what looks like the end of a message may be that of a part of it
+_LETTERS = (rb"\u005", rb"\u006", rb"\u007")  # as escapes, and the underscore
+_MAY_SAY = (
+    *(b'"image', b'"tool_', b'"developer"', b'"input_audio"', b'"file"', b'"refusal"', b'hinking"', b'"document"'),
+    *_LETTERS,
+)
+_SAYS = {
+    DialectName.OLLAMA: b'{"images":0},',
+    DialectName.OPENAI: b'{"role":"developer"},',
+    DialectName.ANTHROPIC: b'{"content":[{"type":"image"}]},',
+}
+
+
+class _Unread(msgspec.Struct):
+    """A message that is not looked into."""
+
+
+_ANY_MESSAGES = msgspec.json.Decoder(list[_Unread])
+
+
+def fewer_messages(body: bytes) -> Steps[bytes]:
+    """Of a large body, one in which `body_format` sees the same: most messages are left out, and one that says the same
+    stands for all that say something.
+
+    They are read a batch at a time. If all from one message on are whole messages up to what may be the end of one, it
+    is that, and no part of a text. What cannot be read so stays as it is.
+    """
+    begun = _LIST.search(body, 0, LARGE_BYTES) if len(body) > LARGE_BYTES else None
+    if begun is None or not is_json(body[: begun.start()] + b'"messages":[]}'):
+        return body
+    at, said = begun.end(), set[DialectName]()
+    while len(body) - at > 2 * _BATCH_BYTES:
+        batch = yield from _batch_at(body, at)
+        if batch is None:
+            break
+        messages, at = batch
+        if DialectName.OLLAMA not in said and _may_say(messages):  # with that, what others say makes no difference
+            said |= _of_messages(messages)
+    if at == begun.end():
+        return body
+    return b"".join((body[: begun.end()], *(_SAYS[dialect] for dialect in said), memoryview(body)[at:]))
+
+
+def _batch_at(body: bytes, begin: int) -> Steps[tuple[bytes, int] | None]:
+    """A list of the next messages, and where they go on; None if no end of one is found."""
+    for end in islice(_BETWEEN.finditer(body, begin + _BATCH_BYTES, begin + 2 * _BATCH_BYTES), _TRIES):
+        yield
+        messages = b"[%s]" % body[begin : end.start() + 1]
+        if read(messages, _ANY_MESSAGES) is not None:
+            return messages, end.end()
+    return None
+
+
+def _may_say(messages: bytes) -> bool:
+    """May any of them say in which format it is? Quick."""
+    search = fast_search()
+    find = search.find if search is not None else bytes.find
+    return any(find(messages, sought) >= 0 for sought in _MAY_SAY)
