@@ -91,11 +91,14 @@ class ChatEndpoints:
         # It has to be small, and of one reading.
         if place.endpoint is None or body is None or (size := len(body)) > self._limits.max_body_bytes:
             return None
-        if size > MENDED_BY_READERS_BYTES and (size > LARGE_BYTES or may_be_odd(body)):
-            return None
+        glanced = None
+        if size > MENDED_BY_READERS_BYTES:
+            glanced = glance(body, place.endpoint, place.model) if caller.allows_all and size <= LARGE_BYTES else None
+            if glanced is None and (size > LARGE_BYTES or may_be_odd(body)):
+                return None
         try:
             terms = self._terms(place.endpoint, entry, asked.head)
-            peeked = peek(body, terms.endpoint, place.model)
+            peeked = glanced or peek(body, terms.endpoint, place.model)
             is_odd = terms.is_packed or (self._aliasing.has_any and self._aliasing.is_alias(peeked.model))
             row = None if is_odd else way.row(peeked.model, terms.endpoint)
             if row is None:

@@ -1,4 +1,4 @@
-"""Reads what `peek` does out of a large body without its long middle: ten megabytes in less than a millisecond. Pure.
+"""Reads what `peek` does out of a body without its long middle: ten megabytes in less than a millisecond. Pure.
 
 Fields that decide are changed the same way, and the middle is copied once.
 
@@ -28,9 +28,11 @@ from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
 from masa_node.dialects.fields import is_json
 
+LEAST_BYTES = 12 * 1024  # a glance takes 10 us at least: to look at each part of so much takes as long
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
 WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
-MOST_COST = 5_000  # of finding something: a third of a microsecond
+MOST_COST = 5_000  # of finding something: a third of a microsecond;
+BYTES_A_COST = 64  # and less in a body that is read in one go, which is quicker then
 _COST_BYTES = 100  # that are looked at beside it
 _LOOK_BACK_BYTES = (256, 8 * 1024)  # the properties of a tool fit
 _NEEDLE_BYTES = 16  # at most
@@ -133,7 +135,7 @@ class _Ends(NamedTuple):
 
 def _ends_of(body: bytes, names: Sequence[bytes]) -> _Ends | None:
     """None: it is too small for this, or only a look at each part can tell whether the middle has these names."""
-    search = fast_search() if len(body) > LARGE_BYTES else None
+    search = fast_search() if len(body) > LEAST_BYTES else None
     root = _ROOT.match(body)
     last = _END.search(body, max(len(body) - _MOST_SPACE - 1, 0))
     if search is None or root is None or last is None:
@@ -149,6 +151,7 @@ class _Places:
         self._body = body
         self._root = root
         self._cost = 0
+        self._most_cost = MOST_COST if len(body) > LARGE_BYTES else len(body) // BYTES_A_COST
 
     def find(self, search: _Search, names: Sequence[bytes]) -> list[Place] | None:
         """Those with these names, in order. None: there is too much to look at, or a letter is escaped."""
@@ -164,7 +167,7 @@ class _Places:
                 at = search.find(window, name)
                 while 0 <= at < WINDOW_BYTES:
                     self._cost += 1
-                    if self._cost > MOST_COST:
+                    if self._cost > self._most_cost:
                         return None
                     place = self._place(name, begin + at)
                     if place is not None:
