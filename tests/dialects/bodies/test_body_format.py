@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.request import DialectName, Endpoint
 from masa_node.dialects.bodies import body_format as formats
+from masa_node.dialects.bodies import glance
 from masa_node.dialects.bodies.body_format import (
     BODY_DEPTH,
     BodyFormat,
@@ -210,6 +211,6 @@ def test_of_more_messages_than_are_looked_at_one_by_one_all_is_known() -> None:
 
 
 def test_it_is_the_same_without_a_library_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "fast_search", lambda: None)
+    monkeypatch.setattr(glance, "fast_search", lambda: None)
     body = json.dumps({"messages": [*MANY, SAYING[0], *MANY]}).encode()
     assert body_format(shortened(body)).said is DialectName.OLLAMA

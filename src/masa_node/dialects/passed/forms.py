@@ -10,6 +10,7 @@ import msgspec
 
 from masa_node.chat.errors import BadModel, CallerError
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Headers
+from masa_node.dialects.bodies.glance import find_fast
 from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS, Peeked, check_model
 
 FORM_TYPE = "multipart/form-data"
@@ -88,10 +89,18 @@ def _deciding_parts(body: bytes, media_type: str) -> list[_Part]:
     if not body.startswith(dashes):
         raise CallerError("The form does not begin with the boundary that its Content-Type names.")
     spans = _spans(body, dashes)
-    if body.count(dashes) != len(spans) + 1:
+    if _count(body, dashes, len(spans) + 2) != len(spans) + 1:
         raise CallerError("The form's boundary stands where no part begins. Choose one that is not in the data.")
     parts = [_part(body, start, end) for start, end in spans]
     return [part for part in parts if part is not None]
+
+
+def _count(body: bytes, sought: bytes, most: int) -> int:
+    """How often it is there; `most` times at most."""
+    count, at = 0, find_fast(body, sought)
+    while at >= 0 and count < most:
+        count, at = count + 1, find_fast(body, sought, at + len(sought))
+    return count
 
 
 def _boundary(media_type: str) -> bytes:
@@ -128,7 +137,7 @@ def _spans(body: bytes, dashes: bytes) -> list[tuple[int, int]]:
         if len(spans) == MAX_FORM_PARTS:
             raise CallerError(f"The form has more than {MAX_FORM_PARTS} parts.")
         # The delimiter's CRLF may be the line's own: the part is empty then, without so much as a head.
-        end = body.find(delimiter, at)
+        end = find_fast(body, delimiter, at)
         if end < 0:
             raise CallerError("The form does not end with its boundary, so it was cut.")
         spans.append((at + 2, max(end, at + 2)))
