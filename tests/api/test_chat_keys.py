@@ -17,6 +17,7 @@ from masa_node.accounts import key_file
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key, revoked_key
 from masa_node.accounts.report import By, UsageQuery
+from masa_node.api import chat
 from masa_node.dialects.condensing import LARGE_BYTES
 from tests.fakes.dialect_samples import ANTHROPIC, MODEL, OLLAMA, OPENAI, SAMPLES, DialectSample
 from tests.fakes.llm_server import FakeLlm, send, until, wait_for
@@ -72,13 +73,26 @@ async def test_a_model_that_the_key_does_not_allow_is_403_in_every_dialect(
     assert reply.header("x-should-retry") == "false"
 
 
+@pytest.mark.parametrize("size", [20_000, LARGE_BYTES])
 @pytest.mark.parametrize(("models", "status"), [(("m",), 400), ((), 200)], ids=["of one model", "of all"])
 async def test_a_key_of_one_model_sends_no_large_body_in_which_a_server_could_find_none(
-    tmp_path: Path, models: tuple[str, ...], status: int
+    tmp_path: Path, models: tuple[str, ...], status: int, size: int
 ) -> None:
-    body = b'{"messages":[{"content":"%s"}]},"model":"m","stream":true}' % (b"x" * LARGE_BYTES)
+    body = b'{"messages":[{"content":"%s"}]},"model":"m","stream":true}' % (b"x" * size)
     async with shared(tmp_path, rules=KeyRules(models)) as (node, key):
         assert (await post(node.port, OPENAI.endpoint, body, (("x-api-key", key),))).status == status
+
+
+async def test_a_key_of_one_model_has_each_part_of_a_large_body_looked_at_for_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aliases = tmp_path / "masa.toml"
+    aliases.write_text('[alias]\nmine = "m"\n')
+    body = b'{"messages":[{"content":"%s"}],"model":"mine","stream":true}' % (b"x" * LARGE_BYTES)
+    monkeypatch.setattr(chat, "renamed", None)
+    async with shared(tmp_path, rules=KeyRules(("mine",)), MASA_CONFIG=str(aliases)) as (node, key):
+        reply = await post(node.port, OPENAI.endpoint, body, (("x-api-key", key),))
+    assert (reply.status, reply.header("x-masa-alias")) == (200, "mine>m")
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

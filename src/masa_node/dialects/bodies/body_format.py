@@ -184,7 +184,7 @@ _SAYS = {
 }
 
 
-class _Unread(msgspec.Struct):
+class _Unread(msgspec.Struct, gc=False):
     """A message that is not looked into."""
 
 
