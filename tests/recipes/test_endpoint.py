@@ -1,4 +1,4 @@
-"""The recipes "a POST endpoint" and "a GET endpoint": two files, one file. Done to a copy of the sources."""
+"""The recipes "a POST endpoint" and "a GET endpoint": a row each. Done to a copy of the sources."""
 
 import os
 import shutil
@@ -76,13 +76,11 @@ def run(sources: Path, script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_post_endpoint_is_a_row_and_its_place_at_the_server(sources: Path) -> None:
+def test_a_post_endpoint_of_openais_is_a_row(sources: Path) -> None:
     request = sources / "chat" / "request.py"
     write(request, '    CLOUDFLARE_RUN = "cloudflare.run"\n', '    OPENAI_TOYS = "openai.toys"\n')
     row = '    Endpoint.OPENAI_TOYS: EndpointFacts(DialectName.OPENAI, "Toys", ("/v1/toys",)),\n'
     write(request, "ENDPOINTS: dict[Endpoint, EndpointFacts] = {\n", row)
-    server = sources / "upstreams" / "servers" / "openai.py"
-    write(server, '    Endpoint.OPENAI_EMBEDDINGS: "/embeddings",\n', '    Endpoint.OPENAI_TOYS: "/toys",\n')
     run(sources, POST)
 
 

@@ -10,7 +10,7 @@ from masa_node.dialects.fields import ABSENT, TEXT, read
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import Server, bearer, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import Server, bearer, each, entries, get_listing, paths_of, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
@@ -28,11 +28,7 @@ class _Page(msgspec.Struct):
 
 _ENTRY = msgspec.json.Decoder(_Entry)
 _PAGE = msgspec.json.Decoder(_Page)
-_PATHS = {
-    Endpoint.NATIVE: "/messages",
-    Endpoint.ANTHROPIC_MESSAGES: "/messages",
-    Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
-}
+_PATHS = {Endpoint.NATIVE: "/messages", **paths_of("anthropic")}
 _CHAT = "/chat/completions"
 
 

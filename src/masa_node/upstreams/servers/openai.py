@@ -18,29 +18,12 @@ from masa_node.upstreams.servers.server import (
     each,
     entries,
     get_listing,
+    paths_of,
 )
 
 ANY_LABEL = "an OpenAI-compatible server"
-_PATHS = {
-    Endpoint.NATIVE: "/chat/completions",
-    Endpoint.OPENAI_CHAT: "/chat/completions",
-    Endpoint.OPENAI_COMPLETIONS: "/completions",
-    Endpoint.OPENAI_RESPONSES: "/responses",
-    Endpoint.OPENAI_EMBEDDINGS: "/embeddings",
-    Endpoint.OPENAI_RERANK: "/rerank",
-    Endpoint.OPENAI_MODERATIONS: "/moderations",
-    Endpoint.OPENAI_IMAGES: "/images/generations",
-    Endpoint.OPENAI_IMAGE_EDITS: "/images/edits",
-    Endpoint.OPENAI_IMAGE_VARIATIONS: "/images/variations",
-    Endpoint.OPENAI_SPEECH: "/audio/speech",
-    Endpoint.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions",
-    Endpoint.OPENAI_TRANSLATIONS: "/audio/translations",
-}
-_WITH_ANTHROPIC = {
-    **_PATHS,
-    Endpoint.ANTHROPIC_MESSAGES: "/messages",
-    Endpoint.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
-}
+_PATHS = {Endpoint.NATIVE: "/chat/completions", **paths_of("openai")}
+_WITH_ANTHROPIC = {**_PATHS, **paths_of("anthropic")}
 
 
 class _Meta(msgspec.Struct):

@@ -10,7 +10,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Endpoint, Headers
+from masa_node.chat.request import Endpoint, Headers, path_of
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.access import Access
@@ -98,6 +98,11 @@ class Server(ABC):
 def bearer(key: str) -> Headers:
     """The key as most servers take it; nothing for "", which is none."""
     return (("Authorization", f"Bearer {key}"),) if key else ()
+
+
+def paths_of(vendor: str) -> dict[Endpoint, str]:
+    """Where the endpoints that this vendor defined are, behind `/v1`: at the same paths as here."""
+    return {each: path_of(each).removeprefix("/v1") for each in Endpoint if each.startswith(f"{vendor}.")}
 
 
 class ModelListing(msgspec.Struct, frozen=True):
