@@ -1,5 +1,6 @@
 """A bug in the node is told as one, in the caller's format; and it never turns a broken answer into a whole one."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,11 +33,9 @@ class Scripted:
 
     def __init__(self) -> None:
         self.error: Exception = ValueError("secret-of-the-bug")
+        self.invalidation = asyncio.Event()
         self.breaks_after = 0
         self.closed = 0
-
-    async def invalidated(self) -> None:
-        """See `Listed`; it never is."""
 
     async def offers(self) -> list[ModelOffer]:
         return [ModelOffer("m", self.offered)]

@@ -35,8 +35,8 @@ class Telling:
     name, location, label, note = "telling", "telling (here)", "telling", ""
     is_local = True
 
-    async def invalidated(self) -> None:
-        """Never."""
+    def __init__(self) -> None:
+        self.invalidation = asyncio.Event()
 
     async def offers(self) -> list[ModelOffer]:
         return [ModelOffer("m", frozenset(Endpoint))]

@@ -76,11 +76,8 @@ class DemoModel:
         self.name = name
         self._where = f" on the node {node_name!r}" if node_name else ""
         self.location = f"{name} (built in)"
+        self.invalidation = asyncio.Event()  # never: there is nothing that could be down
         self._pause_s = 1 / pieces_per_s
-
-    async def invalidated(self) -> None:
-        """Never: there is nothing that could be down."""
-        await asyncio.Event().wait()
 
     async def offers(self) -> list[ModelOffer]:
         """Its one model."""

@@ -27,15 +27,13 @@ log = structlog.get_logger()
 class Listable(Provider, Protocol):
     """A provider whose models can be listed. `label` is the kind of server in words, `note` what its owner should know.
 
-    `note` is "" if there is nothing, and it speaks of a server that was reached.
+    `note` is "" if there is nothing, and it speaks of a server that was reached. `invalidation` is set when a request
+    has found the server up that was down, or the other way round; whoever looks then clears it.
     """
 
     label: str
     note: str
-
-    async def invalidated(self) -> None:
-        """Returns when a request has found the server up that was down, or the other way round."""
-        ...
+    invalidation: asyncio.Event
 
     async def offers(self) -> list[ModelOffer] | None:
         """What it serves now; None if it may be asked for anything. Raises `ProviderError`."""
@@ -107,7 +105,8 @@ class ModelPoller:
         try:
             async with asyncio.timeout(longest_s):
                 await asyncio.sleep(min(FIRST_RETRY_S, longest_s))
-                await provider.invalidated()
+                await provider.invalidation.wait()
+                provider.invalidation.clear()
         except TimeoutError:
             return
 

@@ -79,7 +79,7 @@ class Upstream:
         self._server: Server | None = None
         self.label = "unknown"
         self._identifying = asyncio.Lock()
-        self._invalidation = asyncio.Event()
+        self.invalidation = asyncio.Event()
         self._was_listed = False
         self._up_s: float | None = None  # when it was last seen to be up
         self._waited_for_s: float | None = None  # since when it is asked, until it was first up
@@ -90,11 +90,6 @@ class Upstream:
         self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
         self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
         self._ways: dict[_WayKey, _KnownWay] = {}
-
-    async def invalidated(self) -> None:
-        """See `Listable`."""
-        await self._invalidation.wait()
-        self._invalidation.clear()
 
     async def offers(self) -> list[ModelOffer] | None:
         """What the server serves now; None if it has no list, so that any name may be asked of it.
@@ -212,14 +207,14 @@ class Upstream:
         except ProviderError as exc:
             exc.location = self.location
             if self._was_listed and isinstance(exc, Unreachable | ConnectionClosed):
-                self._invalidation.set()
+                self.invalidation.set()
             exc.away_for_s = self._away_for_s(exc)
             raise
 
     def answered_at(self, url: str, endpoint: Endpoint, now_s: float) -> None:
         """An answer came from there."""
         if not self._was_listed:
-            self._invalidation.set()
+            self.invalidation.set()
         self._up_s = now_s
         if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
             self._answered.add(url)
@@ -270,7 +265,7 @@ class Upstream:
         """The server has no such endpoint: it is offered no more, until the server is looked at again."""
         self._missing.add(url)
         self._ways.clear()
-        self._invalidation.set()
+        self.invalidation.set()
         missing = self._not_spoken(server, endpoint, f"has no {urlsplit(url).path}: {error.message}.")
         status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
         return EndpointMissing(missing.message, missing.endpoints, error.headers, status)

@@ -146,17 +146,22 @@ async def test_one_that_cannot_even_be_started_is_tried_again() -> None:
         assert await world.llm.is_loaded()
 
 
+async def invalidated(llm: EmbeddedLlm) -> None:
+    await llm.invalidation.wait()
+    llm.invalidation.clear()
+
+
 @virtual_time
 async def test_the_list_is_doubted_when_it_goes_down_and_when_it_is_back() -> None:
     async with running() as world:
         process = await world.started.get()
         process.load()
-        await world.llm.invalidated()
+        await invalidated(world.llm)
         process.die()
-        await world.llm.invalidated()
+        await invalidated(world.llm)
         assert world.llm.trouble
         (await world.started.get()).load()
-        await world.llm.invalidated()
+        await invalidated(world.llm)
         assert not world.llm.trouble
 
 

@@ -78,12 +78,7 @@ class EmbeddedLlm:
         self._work: Work | None = None  # of the process that serves
         self._offers: list[ModelOffer] | None = None
         self._changed = asyncio.Event()
-        self._doubt = asyncio.Event()
-
-    async def invalidated(self) -> None:
-        """See `Listable`."""
-        await self._doubt.wait()
-        self._doubt.clear()
+        self.invalidation = asyncio.Event()
 
     def expected(self) -> list[ModelOffer]:
         """What it will serve: nothing else may be asked of it while it loads, since llama.cpp answers to any name."""
@@ -179,7 +174,7 @@ class EmbeddedLlm:
         self._changed.set()
         self._changed = asyncio.Event()
         if upstream is not None or trouble:
-            self._doubt.set()
+            self.invalidation.set()
 
     async def _serving(self) -> Upstream:
         """The server, once its model is loaded. Raises `Unreachable` while there is trouble."""
