@@ -6,8 +6,7 @@ from typing import Self
 
 from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.errors import BodyTooLarge, BodyTooSlow, EncodedBody, Overloaded
-from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.answers.pieces import Pieces
+from masa_node.routing.answers.byte_budget import ByteBudget, Pieces
 
 # How many bytes of callers' bodies the node holds at once counts from the first byte of each until its answer is over.
 

@@ -6,82 +6,87 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget, Share
+from masa_node.chat.errors import MemoryFull
+from masa_node.routing.answers.byte_budget import OVERHEAD_BYTES, ByteBudget, Pieces
 
 MOST = 1_000_000
 
 
-def a_share(budget: ByteBudget, size: int) -> tuple[Share, list[str]]:
-    dropped: list[str] = []
-    share = budget.open(lambda: dropped.append("dropped"))
-    share.add(size)
-    return share, dropped
+class Held(Pieces):
+    """Somebody's bytes, so many at first."""
+
+    def __init__(self, budget: ByteBudget, size: int = 0) -> None:
+        self.dropped, self.is_over = 0, False
+        super().__init__(budget)
+        self.fits(size)
+
+    def fits(self, size: int) -> bool:
+        """May so many more be held?"""
+        try:
+            self.add(bytes(size))
+        except MemoryFull:
+            return False
+        return True
+
+    def drop(self) -> None:
+        self.dropped += 1
+        super().drop()
+
+    def lost(self) -> MemoryFull:
+        return MemoryFull("lost")
 
 
 def test_what_fits_is_held_and_given_back() -> None:
     budget = ByteBudget(MOST)
-    share, dropped = a_share(budget, 5_000)
-    assert share.add(5_000)
+    held = Held(budget, 5_000)
+    assert held.fits(5_000)
     assert budget.held_bytes == 10_000 + OVERHEAD_BYTES
-    share.release()
-    share.release()
-    assert (budget.held_bytes, dropped) == (0, [])
+    held.release()
+    held.release()
+    assert (budget.held_bytes, held.dropped) == (0, 0)
 
 
 def test_the_largest_goes_and_not_the_one_that_comes_last() -> None:
     budget = ByteBudget(MOST)
-    huge, huge_dropped = a_share(budget, 900_000)
-    small, small_dropped = a_share(budget, 50_000)
-    assert small.add(60_000)
-    assert (huge_dropped, small_dropped) == (["dropped"], [])
-    assert huge.is_taken
-    assert not huge.add(1)
+    huge, small = Held(budget, 900_000), Held(budget, 50_000)
+    assert small.fits(60_000)
+    assert (huge.dropped, small.dropped) == (1, 0)
+    assert not huge.fits(1)
     assert budget.held_bytes == 110_000 + OVERHEAD_BYTES
 
 
 def test_who_is_the_largest_himself_is_told_so() -> None:
     budget = ByteBudget(MOST)
-    a_share(budget, 300_000)
-    share, dropped = a_share(budget, 400_000)
-    assert not share.add(400_000)
-    assert dropped == ["dropped"]
+    Held(budget, 300_000)
+    held = Held(budget, 400_000)
+    assert not held.fits(400_000)
+    assert held.dropped == 1
     assert budget.held_bytes == 300_000 + OVERHEAD_BYTES
 
 
 def test_what_is_complete_counts_but_is_not_taken_back() -> None:
     budget = ByteBudget(MOST)
-    complete, dropped = a_share(budget, 900_000)
-    complete.keep()
-    share, _ = a_share(budget, 90_000)
-    assert not share.add(90_000)
-    assert (complete.is_taken, dropped) == (False, [])
+    complete = Held(budget, 900_000)
+    assert len(complete.whole()) == 900_000
+    assert not Held(budget, 90_000).fits(90_000)
+    assert complete.dropped == 0
     complete.release()
     assert budget.held_bytes == 0
 
 
 def test_an_empty_one_is_not_free_so_that_many_of_them_are_bounded_too() -> None:
     budget = ByteBudget(10 * OVERHEAD_BYTES)
-    shares = [a_share(budget, 0)[0] for _ in range(20)]
-    assert sum(not share.is_taken for share in shares) == 10
+    every = [Held(budget) for _ in range(20)]
+    assert sum(not held.dropped for held in every) == 10
 
 
-class Owner:
-    """Of a share, whose bytes it drops when told to; it holds that share."""
-
-    def __init__(self, budget: ByteBudget) -> None:
-        self.share = budget.open(self.drop)
-
-    def drop(self) -> None:
-        pass
-
-
-def test_a_share_that_is_released_no_longer_holds_its_owner() -> None:
-    gc.disable()  # a circle of the two would be left to it
+def test_what_is_released_is_held_by_nobody() -> None:
+    gc.disable()  # a circle would be left to it
     try:
-        owner = Owner(ByteBudget(MOST))
-        seen = weakref.ref(owner)
-        owner.share.release()
-        del owner
+        held = Held(ByteBudget(MOST))
+        seen = weakref.ref(held)
+        held.release()
+        del held
         assert seen() is None
     finally:
         gc.enable()
@@ -95,21 +100,23 @@ STEPS = st.lists(
 @given(STEPS)
 def test_the_budget_is_never_passed_by_what_may_be_taken_back(steps: list[tuple[str, int, int]]) -> None:
     budget = ByteBudget(10_000)
-    shares: list[Share] = []
+    every: list[Held] = []
     for step, which, size in steps:
-        share = shares[which % len(shares)] if shares else None
-        if step == "open" or share is None:
-            shares.append(budget.open(lambda: None))
-        elif step == "add":
-            share.add(size)
-        elif step == "keep":
-            share.keep()
-        else:
-            share.release()
+        held = every[which % len(every)] if every else None
+        if step == "open" or held is None:
+            every.append(Held(budget))
+        elif step == "add" and not held.is_over:
+            held.fits(size)
+        elif step == "keep" and not (held.is_over or held.dropped):
+            held.is_over = True
+            held.whole()
+        elif step == "release":
+            held.is_over = True
+            held.release()
         assert budget.held_bytes == budget.kept_bytes + budget.growing_bytes
         assert budget.held_bytes <= max(budget.most_bytes, budget.kept_bytes) + OVERHEAD_BYTES
-    for share in shares:
-        share.release()
+    for held in every:
+        held.release()
     assert budget.held_bytes == 0
 
 

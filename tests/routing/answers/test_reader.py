@@ -1,6 +1,6 @@
 """Whole answers while they are read: the budget that all of them share.
 
-Covers: `gathered`, `pieces`.
+Covers: `gathered`.
 """
 
 import asyncio

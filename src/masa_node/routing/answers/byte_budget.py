@@ -1,66 +1,88 @@
-"""How many bytes all answers (or all bodies) that are in memory may take together. Pure.
+"""How many bytes all answers (or all bodies) that are in memory may take together, and those of each. Pure.
 
 A bound on each one alone is no bound: sixteen answers of 64 MB are a gigabyte. One budget holds for all of them. When
-it is spent the largest share that is still growing goes, so that one provider's huge answer never costs others theirs.
-
-    share = budget.open(pieces.clear)
-    if not share.add(len(piece)):   # the budget is spent, and this was the largest
-        ...
-    share.keep()                    # it is complete now, and nobody takes it away any more
-    share.release()                 # it is gone from memory
+it is spent the largest that is still growing goes, so that one provider's huge answer never costs others theirs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from io import BytesIO
 
-OVERHEAD_BYTES = 128  # of a share itself, and of the objects in which its bytes are
+from masa_node.chat.errors import MasaError
+
+OVERHEAD_BYTES = 128  # of the objects in which the bytes of one answer or body are
 
 
-@dataclass(slots=True, eq=False)
-class Share:
-    """What one answer or body takes of its budget. Made by `ByteBudget.open`; `release` it in every case."""
+class Pieces(ABC):
+    """The bytes of one answer or body, in one place however they were cut.
 
-    _budget: "ByteBudget"
-    _drop: Callable[[], None]
-    size: int = OVERHEAD_BYTES
-    is_taken: bool = False  # was it taken back, for another's sake or because it is the largest?
-    _is_released: bool = False
+    `add` each, then take the `whole`, once. One alone is given as it came, more are joined as they come. With a
+    `budget` they count against it from the start until `release`, which belongs to every case then. Where they had to
+    make room nothing is kept, and `add` and `whole` raise what it has `lost` them by. `size` is that of all that came.
+    """
 
-    def add(self, size: int) -> bool:
-        """So many bytes more are held. False when the share is taken back: then nothing of it is held any more."""
-        budget = self._budget
-        if self in budget.growing:
-            self.size += size
-            budget.held_bytes += size
-            budget.make_room()
-        return not self.is_taken
+    __slots__ = ("_budget", "_first", "_is_lost", "_more", "size")
 
-    def keep(self) -> None:
-        """It is complete: it counts until it is released, and is not taken back."""
-        self._budget.growing.discard(self)
+    def __init__(self, budget: "ByteBudget | None" = None) -> None:
+        self._first = b""
+        self._more: BytesIO | None = None
+        self._is_lost = False
+        self.size = 0
+        self._budget = budget
+        if budget is not None:
+            budget.open(self)
+
+    def add(self, piece: bytes) -> None:
+        """One more."""
+        self.size += len(piece)
+        if self._budget is not None:
+            self._budget.grow(len(piece))
+        self.check()
+        if self._more is not None:
+            self._more.write(piece)
+        elif self._first:
+            self._more = BytesIO()
+            self._more.writelines((self._first, piece))
+        else:
+            self._first = piece
+
+    def check(self) -> None:
+        """Are they still there?"""
+        if self._is_lost:
+            raise self.lost()
+
+    @abstractmethod
+    def lost(self) -> MasaError:
+        """Why they are not: there was no room for them."""
+
+    def whole(self) -> bytes:
+        """All of them. They are not kept here, but count against the budget until `release`; nobody drops them now."""
+        self.check()  # they may have gone since the last one came
+        if self._budget is not None:
+            self._budget.growing.discard(self)
+        whole = self._first if self._more is None else self._more.getvalue()  # which is no copy
+        self._first, self._more = b"", None
+        return whole
+
+    def drop(self) -> None:
+        """They have to make room: nothing is kept. Called by the budget at most once, maybe while this is made."""
+        self._is_lost = True
+        self.release()
 
     def release(self) -> None:
-        """Nothing of it is held any more. Idempotent."""
-        if not self._is_released:
-            self._is_released = True
-            self._budget.growing.discard(self)
-            self._budget.held_bytes -= self.size
-            del self._drop  # its owner holds this share: a circle would wait for a collector
-
-    def take_back(self) -> None:
-        """Have the owner drop its bytes."""
-        self.is_taken = True
-        self._drop()
-        self.release()
+        """Nothing of it is needed any more. Idempotent."""
+        self._first, self._more = b"", None
+        budget, self._budget = self._budget, None
+        if budget is not None:
+            budget.close(self)
 
 
 class ByteBudget:
-    """At most `most_bytes` are held by all shares together, but for one piece each that has just come."""
+    """At most `most_bytes` are held by all together, but for one piece each that has just come."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self.held_bytes = 0
-        self.growing: set[Share] = set()
+        self.growing: set[Pieces] = set()
 
     def __repr__(self) -> str:
         return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"
@@ -73,10 +95,10 @@ class ByteBudget:
     @property
     def growing_bytes(self) -> int:
         """What those take that are still coming in."""
-        return sum(share.size for share in self.growing)
+        return sum(OVERHEAD_BYTES + each.size for each in self.growing)
 
     def lend(self, size: int) -> bool:
-        """As a share that is complete at once, for what is small; `give_back` the same. False where it does not fit."""
+        """As for what is complete at once and small; `give_back` the same. False where it does not fit."""
         held_bytes = self.held_bytes + size + OVERHEAD_BYTES
         if held_bytes > self.most_bytes:
             return False
@@ -87,15 +109,18 @@ class ByteBudget:
         """What was lent is held no more."""
         self.held_bytes -= size + OVERHEAD_BYTES
 
-    def open(self, drop: Callable[[], None]) -> Share:
-        """A new share. `drop`, called at most once and at once, maybe in this call, lets go of what its owner holds."""
-        share = Share(self, drop)
-        self.growing.add(share)
-        self.held_bytes += share.size
-        self.make_room()
-        return share
+    def open(self, pieces: Pieces) -> None:
+        """These begin to come."""
+        self.growing.add(pieces)
+        self.grow(OVERHEAD_BYTES)
 
-    def make_room(self) -> None:
-        """The largest growing shares are taken back until all fits again."""
+    def grow(self, size: int) -> None:
+        """So much more is held. The largest of those that grow are dropped until all fits again."""
+        self.held_bytes += size
         while self.held_bytes > self.most_bytes and self.growing:
-            max(self.growing, key=lambda each: each.size).take_back()
+            max(self.growing, key=lambda each: each.size).drop()
+
+    def close(self, pieces: Pieces) -> None:
+        """Nothing of them is held any more."""
+        self.growing.discard(pieces)
+        self.give_back(pieces.size)

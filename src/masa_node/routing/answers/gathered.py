@@ -1,14 +1,13 @@
 """The bytes of one whole answer while they come in: bounded, in one place however they were cut, within a budget."""
 
 from masa_node.chat.errors import MemoryFull, NotAnAnswer
-from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.answers.pieces import Pieces
+from masa_node.routing.answers.byte_budget import ByteBudget, Pieces
 
 
 class Gathered(Pieces):
     """`add` each piece, then take the `whole`. `release` it in every case, when the body is not needed.
 
-    Both raise `MemoryFull` when its share of the budget was taken back.
+    Both raise `MemoryFull` when it had to make room for others.
     """
 
     __slots__ = ("_limit_bytes",)
