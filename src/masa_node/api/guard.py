@@ -1,7 +1,6 @@
 """Which requests are let in: Host, Origin and API key, decided from the raw head before anything else happens."""
 
 import hmac
-import ipaddress
 import re
 import socket
 
@@ -9,7 +8,7 @@ import msgspec
 
 from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
 from masa_node.api.http1.request import HeaderPairs
-from masa_node.api.origins import MAX_PORT, Origin, fits_hosts, host_rule, origin_rule, read_origin
+from masa_node.api.origins import MAX_PORT, Origin, address_of, fits_hosts, host_rule, origin_rule, read_origin
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
 SESSION_PATH = b"/api/v1/console/session"
@@ -171,9 +170,6 @@ def _offered_keys(headers: HeaderPairs) -> list[bytes]:
 
 def _is_usable_address(name: str) -> bool:
     """An IP address cannot be rebound; 0.0.0.0 is refused because browsers let any page call it."""
-    try:
-        address = ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
+    address = address_of(name)
     address = getattr(address, "ipv4_mapped", None) or address
-    return not address.is_unspecified and not address.is_multicast
+    return address is not None and not address.is_unspecified and not address.is_multicast

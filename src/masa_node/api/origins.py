@@ -100,7 +100,8 @@ def host_rule(entry: str) -> str:
     if parts is None or not parts["host"] or not _is_port(parts["port"] or "0"):
         raise refuse("is not a host name. Write node.example.org")
     name = _rule_name(parts["host"], refuse)
-    if _is_address(name) and ipaddress.ip_address(name.strip("[]")).is_unspecified:
+    address = address_of(name)
+    if address is not None and address.is_unspecified:
         raise refuse("cannot be connected to, and browsers let any page call it. Name the host itself")
     return name
 
@@ -108,7 +109,7 @@ def host_rule(entry: str) -> str:
 def _rule_name(host: str, refuse: Callable[[str], ConfigurationError]) -> str:
     """A host as browsers write it, perhaps after `*.`."""
     if host.startswith("["):
-        if not _is_address(host):
+        if address_of(host) is None:
             raise refuse("has brackets around something that is not an IPv6 address")
         return _one_spelling(host)
     star, rest = ("*.", host[2:]) if host.startswith("*.") else ("", host)
@@ -120,7 +121,7 @@ def _rule_name(host: str, refuse: Callable[[str], ConfigurationError]) -> str:
         raise refuse("holds a name that DNS cannot have") from None
     if _NAME.fullmatch(name) is None:
         raise refuse("holds a name that no host can have")
-    if star and ("." not in name or _is_address(name)):
+    if star and ("." not in name or address_of(name) is not None):
         raise refuse("stands for too many: after `*.` there must be a domain with a dot, example.org")
     return star + name
 
@@ -138,19 +139,15 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT)) and int(text) <= MAX_PORT
 
 
-def _is_address(host: str) -> bool:
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that this host is, with brackets or without; None for a name."""
     try:
-        ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _one_spelling(host: str) -> str:
     """Lower case; an IPv6 address in its shortest form, in brackets."""
-    if not host.startswith("["):
-        return host.lower()
-    try:
-        return f"[{ipaddress.ip_address(host[1:-1]).compressed}]"
-    except ValueError:
-        return host.lower()
+    address = address_of(host) if host.startswith("[") else None
+    return f"[{address.compressed}]" if address is not None else host.lower()

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from masa_node.chat.errors import ConfigurationError
-from masa_node.upstreams.http.urls import DEFAULT_PORTS, basic, is_loopback
+from masa_node.upstreams.http.urls import DEFAULT_PORTS, Address, address_of, basic, is_loopback
 
 PROXY_NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _OTHER_KINDS = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
 _WITH_PORT = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*):(?P<port>\d{1,5})")
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -50,7 +49,7 @@ class _Exempt:
     network: _Network | None
     port: int | None
 
-    def covers(self, name: str, address: _Address | None, port: int) -> bool:
+    def covers(self, name: str, address: Address | None, port: int) -> bool:
         """Is this server meant? Names are not looked up to find out."""
         if self.port not in (None, port):
             return False
@@ -92,7 +91,7 @@ class Proxies:
 
     def _is_exempt(self, host: str, port: int) -> bool:
         name = _plain(host)
-        address = _address(name)
+        address = address_of(name)
         if is_loopback(name) or (address is not None and address.is_unspecified):
             return True
         return any(entry.covers(name, address, port) for entry in self._exempt)
@@ -131,13 +130,6 @@ def _plain(host: str) -> str:
         return name.encode("idna").decode("ascii")
     except UnicodeError:
         return name
-
-
-def _address(name: str) -> _Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None
 
 
 def _read(setting: str, text: str, target: str) -> Proxy:

@@ -11,6 +11,7 @@ from masa_node.chat.request import Headers
 _SECRET_PARTS = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=\?).*")
 _DEPLOYMENT = re.compile(r"(?P<base>.*/openai/deployments/(?P<name>[^/]+))(?:/.*)?")
 _AZURE = ".azure.com"
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 OLLAMA_PORT = 11434
 DEFAULT_PORTS = {"http": 80, "https": 443}  # also where OLLAMA_HOST names the scheme, as Ollama reads it
 
@@ -58,10 +59,16 @@ def is_loopback(host: str) -> bool:
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = address_of(name)
+    return address is not None and address.is_loopback
+
+
+def address_of(name: str) -> Address | None:
+    """The IP address that this is, as it stands in a URL but for the brackets; None for a name."""
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
+        return None
 
 
 def without_user(url: str) -> tuple[str, Headers]:
@@ -111,11 +118,9 @@ def ollama_url(host: str) -> str | None:
 
 
 def _host_and_port(location: str) -> tuple[str, int | None]:
-    bare = location.strip("[]")
-    try:
-        return str(ipaddress.ip_address(bare)), None
-    except ValueError:
-        pass
+    address = address_of(location.strip("[]"))
+    if address is not None:
+        return str(address), None
     host, _, port = location.rpartition(":") if ":" in location else (location, "", "")
     is_port = port.isdecimal() and 0 < int(port) <= 65_535  # noqa: PLR2004 - the largest there is
     return host.strip("[]"), int(port) if is_port else None
