@@ -3,11 +3,8 @@
 import asyncio
 
 from masa_node.chat.errors import ProviderError
-from masa_node.routing.answers.reader import read_whole
-from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.http.client import HttpClient
-from masa_node.upstreams.servers.listing import read_models
-from masa_node.upstreams.servers.server import HTTP_OK, MAX_LISTING_BYTES, is_masa_node
+from masa_node.upstreams.servers.server import entries, get_listing
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 # A server on this machine lists its models in milliseconds, unless it is busy with something else.
@@ -52,10 +49,8 @@ async def _kind_of(http: HttpClient, url: str) -> UpstreamKind | None:
 async def _lists_models(http: HttpClient, url: str, key: str, name: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_WITHIN_S):
-            answer = await http.get(url, ())
-            body = await read_whole(answer, MAX_LISTING_BYTES)
-        if answer.status != HTTP_OK or is_masa_node(answer):
-            return False
-        return bool(await in_steps(read_models(body, key, name))) or f'"{key}"'.encode() in body
+            listing = await get_listing(http, url, ())
+        is_listed = bool(await entries(listing, key, name)) or f'"{key}"'.encode() in listing.body
     except (ProviderError, TimeoutError):
         return False
+    return is_listed and not listing.is_masa
