@@ -305,10 +305,6 @@ class Connection(asyncio.Protocol):
             passed = passed_back(self.headers) if is_usual else None
             self._known.learn(data, (self.status, tuple(self.headers), self.first_headers, passed))
 
-    def eof_received(self) -> bool:
-        """See `asyncio.Protocol`. False: the connection is closed on our side too."""
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`. Idempotent."""
         self._transport = None
