@@ -190,5 +190,5 @@ def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     book = HealthBook()
     for name in "abcde":
         book.of(name).failed(100.0)
-    assert len(book) == 3
+    assert len(book._records) == 3
     assert [book.of(name).failures for name in "cde"] == [1, 1, 1]

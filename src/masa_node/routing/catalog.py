@@ -134,11 +134,6 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({len(self._own)} of its own, {len(self._peers)} peers, {len(self._models)} models)"
 
-    def counts(self) -> tuple[int, int, int, tuple[int, ...]]:
-        """How many peers, models, spellings of these, and look-ups of each model are kept now."""
-        found = tuple(len(known.found) for known in self._models.values())
-        return len(self._peers), len(self._models), len(self._spellings), found
-
     def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
         """What this provider serves from now on; None: not known, an own one may be asked for anything.
 

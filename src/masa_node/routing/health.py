@@ -144,9 +144,6 @@ class HealthBook:
             health = self._records[name] = Health()
         return health
 
-    def __len__(self) -> int:
-        return len(self._records)
-
 
 def _fading(passed_s: float) -> float:
     """What is left after this time."""

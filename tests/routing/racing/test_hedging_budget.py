@@ -46,4 +46,4 @@ def test_in_no_minute_that_ends_with_a_hedge_are_there_more_than_a_tenth(steps: 
             asked = sum(now_s - WINDOW_S < at_s for at_s in requests)
             hedged = sum(now_s - WINDOW_S < at_s for at_s in hedges)
             assert hedged <= max(ALWAYS, asked * HEDGE_SHARE)
-    assert len(budget) <= WINDOW_S + 1
+    assert len(budget._seconds) <= WINDOW_S + 1

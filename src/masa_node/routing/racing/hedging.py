@@ -26,11 +26,7 @@ class LatencyBook:
         if len(self._recent) >= MAX_TIMED_MODELS:
             del self._recent[next(iter(self._recent))]
         recent.append(took_s)
-        self._recent[key] = recent  # the newest last
-
-    def samples(self) -> dict[str, int]:
-        """How many are kept of each model; the model that was noted last comes last."""
-        return {model: len(recent) for model, recent in self._recent.items()}
+        self._recent[key] = recent  # the model that was noted last comes last
 
     def usual_s(self, model: str) -> float:
         """The time within which nearly all first pieces of this model come: at least SHORTEST_S."""
@@ -50,10 +46,6 @@ class HedgeBudget:
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque(maxlen=WINDOW_S + 1)  # second, requests, hedges
-
-    def __len__(self) -> int:
-        """How many seconds are kept."""
-        return len(self._seconds)
 
     def asked(self, now_s: float) -> None:
         """A request went to its first peer."""
