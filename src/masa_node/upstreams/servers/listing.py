@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects.condensing import Steps, condensed, fields_of, parts_of
-from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, UNREADABLE, decode, error_inside, in_utf8, is_error, read
+from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, error_inside, in_utf8, is_error, is_json, read
 
 MAX_MODELS = 2_000  # five times the longest seen (OpenRouter); to put all into the catalogs takes some 10 ms
 MAX_ENTRY_BYTES = 16 * 1024  # the longest seen (OpenRouter's) have 4 kB; of a larger one its long texts are cut
@@ -34,7 +34,6 @@ class _Named(msgspec.Struct):
 
 
 _NAMED = msgspec.json.Decoder(_Named)
-_ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read_models(body: bytes, key: str = "data", name: str = "id") -> Steps[list[ListedModel]]:
@@ -46,16 +45,16 @@ def read_models(body: bytes, key: str = "data", name: str = "id") -> Steps[list[
     entries = yield from _entries(in_utf8(body).removeprefix(BOM), key)
     names = (name, *(other for other in _NAMES if other != name))
     models: list[ListedModel] = []
-    is_json = not entries
+    has_json = not entries
     for number, entry in enumerate(entries, 1):
         small = yield from _small(entry)
-        is_json = is_json or _is_json(small)
+        has_json = has_json or is_json(small)
         model = _listed(small, names)
         if model is not None:
             models.append(model)
         if number % ENTRIES_A_TURN == 0:
             yield
-    if not is_json:
+    if not has_json:
         raise _unreadable()
     return models
 
@@ -104,14 +103,6 @@ def _small(raw: bytes) -> Steps[bytes]:
     if len(raw) <= MAX_ENTRY_BYTES:
         return raw
     return (yield from condensed(raw, _ENTRY_DEPTH)) or b""
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        decode(raw, _ANY)
-    except UNREADABLE:
-        return False
-    return True
 
 
 def _listed(raw: bytes, names: tuple[str, ...]) -> ListedModel | None:
