@@ -7,17 +7,11 @@ from masa_node.routing.catalog import Offers
 
 # What merely tells of a model, or counts its tokens, is no way to ask it.
 _ASKS_NOTHING = frozenset({Endpoint.NATIVE, Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})
-_FAMILY_OF_DIALECT = {
-    DialectName.OPENAI_RESPONSES: DialectName.OPENAI,
-    DialectName.OPENAI_JSON: DialectName.OPENAI,
-    DialectName.OPENAI_AUDIO: DialectName.OPENAI,
-}
 
 
 def family_of(endpoint: Endpoint) -> DialectName:
-    """The clients that use this endpoint."""
-    dialect = DIALECT_OF_ENDPOINT[endpoint]
-    return _FAMILY_OF_DIALECT.get(dialect, dialect)
+    """The clients that use this endpoint: the name of its dialect begins with theirs."""
+    return DialectName(DIALECT_OF_ENDPOINT[endpoint].partition(".")[0])
 
 
 ENDPOINTS_OF_FAMILY: dict[DialectName, frozenset[Endpoint]] = {
