@@ -18,7 +18,6 @@ EXPLAINED: dict[str, dict[tuple[str, str], str]] = {
             "always: if hosts[0] not in self._good_hosts:",
         ): "what was good is good again",
         ("_check_host", "to 1: 0"): "a Host without a port: it is only looked at whether the port is too large",
-        ("_is_usable_address", "to '[][]': '[]'"): "the same set of characters",
     },
     "masa_node.accounts.keys": {
         ("NamedKey", "to False: True"): _NOT_FROZEN,
