@@ -17,7 +17,7 @@ _JSON = (("content-type", "application/json"),)
 # A model's words in a frame, where they stand in one string without escapes.
 _WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'  # as numbers they are found in a third of the time
-_USUAL = 1 << 48
+_USUAL = 1 << 48  # more than the bytes of any stream
 _LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
 _LEARN_EVERY = 4  # frames: where more than words changes, learning would be for nothing each time
 

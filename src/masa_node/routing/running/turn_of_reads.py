@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-LOOK_AFTER = 512
+LOOK_AFTER = 512  # reads, maybe of several turns: from then on the end of a turn is waited for, which costs time, too
 MAX_READS = LOOK_AFTER + 1024  # in a turn, before any rests: uvloop asks for so many at once
 GO_ON = 256  # of those that rest, in each turn: 5 ms of pieces of streams
 
