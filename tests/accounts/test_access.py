@@ -155,8 +155,8 @@ async def test_what_was_used_of_the_day_is_gone_after_a_restart_and_nothing_else
 ) -> None:
     silent = outcome(key="silent", input_tokens=None, output_tokens=None)
     for at_unix_s, used in ((NOW - DAY_S, outcome(key="rested")), (NOW, outcome(key="spent")), (NOW, silent)):
-        ledger_then = Ledger(tmp_path / ledger.FILE_NAME, lambda at_unix_s=at_unix_s: at_unix_s)  # type: ignore[misc]
-        ledger_then.observe(used)
+        ledger_then = Ledger(tmp_path / ledger.FILE_NAME)
+        ledger_then.observe(msgspec.structs.replace(used, ended_at_unix_ns=int(at_unix_s) * 10**9))
         await ledger_then._finish()
     used = 7 + 5
     limits = {"spent": used, "rested": 1, "silent": 1}

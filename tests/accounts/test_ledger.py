@@ -22,7 +22,7 @@ from tests.fakes.llm_server import until as until_within
 from tests.fakes.outcomes import outcome
 
 ALL = UsageQuery(by=())
-NOON_UNIX_S = 20_000 * DAY_S + 43_200.0
+NOON_UNIX_NS = (20_000 * DAY_S + 43_200) * 10**9
 
 
 @pytest.fixture
@@ -125,8 +125,8 @@ async def test_a_node_that_nobody_asks_makes_no_file(tmp_path: Path) -> None:
 
 async def test_a_second_run_adds_to_the_first(tmp_path: Path) -> None:
     for _ in range(2):
-        ledger = Ledger(tmp_path / FILE_NAME, lambda: NOON_UNIX_S)
-        ledger.observe(outcome())
+        ledger = Ledger(tmp_path / FILE_NAME)
+        ledger.observe(outcome(ended_at_unix_ns=NOON_UNIX_NS))
         await written(ledger)
     (line,) = read_usage(tmp_path, UsageQuery(by=(By.DAY,)))
     assert (line.day, line.requests, line.input_tokens) == ("2024-10-04", 2, 14)
@@ -135,10 +135,10 @@ async def test_a_second_run_adds_to_the_first(tmp_path: Path) -> None:
 async def days_after_requests_on(masa_dir: Path, *days: int) -> list[int]:
     """Those that the ledger has then, the newest first, each as so many days after the first."""
     for day in days:
-        ledger = Ledger(masa_dir / FILE_NAME, lambda at_unix_s=NOON_UNIX_S + day * DAY_S: at_unix_s)
-        ledger.observe(outcome())
+        ledger = Ledger(masa_dir / FILE_NAME)
+        ledger.observe(outcome(ended_at_unix_ns=NOON_UNIX_NS + day * DAY_S * 10**9))
         await written(ledger)
-    first = date.fromisoformat(day_text(int(NOON_UNIX_S // DAY_S)))
+    first = date.fromisoformat(day_text(NOON_UNIX_NS // 10**9 // DAY_S))
     lines = read_usage(masa_dir, UsageQuery(by=(By.DAY,)))
     return [(date.fromisoformat(line.day or "") - first).days for line in lines]
 
@@ -159,7 +159,7 @@ async def test_models_beyond_the_bound_are_summed_together_under_their_key(
 ) -> None:
     monkeypatch.setattr(ledger_module, "MAX_ACCOUNTS", 3)
     for first in (0, 10, 20):
-        ledger = Ledger(tmp_path / FILE_NAME, lambda: NOON_UNIX_S)
+        ledger = Ledger(tmp_path / FILE_NAME)
         for number in range(first, first + 10):
             ledger.observe(outcome(model=f"m{number}", key="alice"))
         assert len(ledger._waiting) <= 4

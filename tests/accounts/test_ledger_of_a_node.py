@@ -134,6 +134,7 @@ async def test_a_thousand_mixed_requests_come_to_what_the_llms_said(tmp_path: Pa
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(work())
+            node.node.tell()
             ledger = node.node.ledger
             assert ledger is not None
             at_once = by_model(await ledger.report(UsageQuery((By.MODEL,))))

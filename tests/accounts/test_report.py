@@ -10,7 +10,7 @@ import pytest
 from masa_node.accounts import report
 from masa_node.accounts.ledger import MIGRATIONS, _add
 from masa_node.accounts.report import By, UsageLine, UsageQuery, Used, day_text, days_of, groups_of, lines_of
-from masa_node.accounts.usage import Account, Sums, account_of
+from masa_node.accounts.usage import DAY_S, Account, Sums, account_of
 from masa_node.chat.outcome import Outcome
 from tests.fakes.outcomes import by_peer, outcome
 
@@ -32,7 +32,8 @@ def connection() -> Iterator[sqlite3.Connection]:
         connection.execute(MIGRATIONS[0])
         accounts: dict[Account, Sums] = {}
         for day, each in OUTCOMES:
-            accounts.setdefault(account_of(each, day), Sums()).add(each)
+            ended = msgspec.structs.replace(each, ended_at_unix_ns=day * DAY_S * 10**9)
+            accounts.setdefault(account_of(ended), Sums()).add(each)
         _add(connection, accounts)
         yield connection
 

@@ -1,9 +1,11 @@
 import pytest
 
-from masa_node.accounts.usage import MAX_NAME_CHARS, MAX_TOKENS, Account, Sums, account_of
+from masa_node.accounts.usage import DAY_S, MAX_NAME_CHARS, MAX_TOKENS, Account, Sums, account_of
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import OWNER, Endpoint
-from tests.fakes.outcomes import by_peer, outcome
+from tests.fakes.outcomes import WON, by_peer, outcome
+
+TODAY = WON.ended_at_unix_ns // 10**9 // DAY_S
 
 
 def summed(*outcomes: Outcome) -> Sums:
@@ -68,29 +70,34 @@ def test_parts_of_one_account_are_merged() -> None:
     assert part == whole
 
 
+def test_a_request_counts_on_the_day_on_which_it_ended() -> None:
+    day_ns = DAY_S * 10**9
+    assert [account_of(outcome(ended_at_unix_ns=ns)).day for ns in (day_ns - 1, day_ns)] == [0, 1]
+
+
 def test_an_own_request_goes_to_the_account_of_its_key() -> None:
-    assert account_of(outcome(), 3) == Account(3, OWNER, "", "m", "llm", is_peer=False)
-    assert account_of(outcome(key="alice"), 3).key == "alice"
+    assert account_of(outcome()) == Account(TODAY, OWNER, "", "m", "llm", is_peer=False)
+    assert account_of(outcome(key="alice")).key == "alice"
 
 
 def test_a_peers_request_goes_to_the_peers_account() -> None:
-    assert account_of(outcome(requester="p" * 64), 3) == Account(3, "", "p" * 64, "m", "llm", is_peer=False)
+    assert account_of(outcome(requester="p" * 64)) == Account(TODAY, "", "p" * 64, "m", "llm", is_peer=False)
 
 
 def test_what_a_peer_answered_is_told_apart() -> None:
-    assert account_of(by_peer("q" * 64), 3) == Account(3, OWNER, "", "m", "q" * 64, is_peer=True)
+    assert account_of(by_peer("q" * 64)) == Account(TODAY, OWNER, "", "m", "q" * 64, is_peer=True)
 
 
 def test_a_name_that_no_list_has_counts_if_an_llm_answered_for_it() -> None:
-    assert account_of(outcome(model="unlisted", model_known=False), 1).model == "unlisted"
+    assert account_of(outcome(model="unlisted", model_known=False)).model == "unlisted"
 
 
 def test_a_name_that_no_list_has_names_no_account() -> None:
-    assert account_of(outcome(model="x" * 9, model_known=False, served_by=None, attempts=()), 1).model == ""
-    assert len(account_of(outcome(model="x" * 999), 1).model) == MAX_NAME_CHARS
+    assert account_of(outcome(model="x" * 9, model_known=False, served_by=None, attempts=())).model == ""
+    assert len(account_of(outcome(model="x" * 999)).model) == MAX_NAME_CHARS
 
 
 def test_a_folded_account_still_has_its_key_and_its_direction() -> None:
-    own = account_of(outcome(key="alice"), 3).folded()
+    own = account_of(outcome(key="alice")).folded()
     assert (own.key, own.requester, own.model) == ("alice", "", "(other)")
-    assert account_of(outcome(requester="p"), 3).folded().requester == "(other)"
+    assert account_of(outcome(requester="p")).folded().requester == "(other)"

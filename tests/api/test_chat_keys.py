@@ -57,6 +57,7 @@ async def test_a_key_lets_in_and_its_name_stands_in_the_ledger(tmp_path: Path) -
         assert (await ask(node, key)).status == 200
         assert (await ask(node, "own")).status == 200
         assert (await ask(node, "wrong")).status == 401
+        node.node.tell()
         assert node.node.ledger is not None
         lines = await node.node.ledger.report(UsageQuery((By.KEY,)))
     assert {line.key: line.requests for line in lines} == {"alice": 1, "owner": 1}

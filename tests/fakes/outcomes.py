@@ -1,5 +1,7 @@
 """Outcomes, as a request ends."""
 
+import time
+
 import msgspec
 
 from masa_node.chat.outcome import Attempt, Outcome
@@ -23,6 +25,7 @@ WON = Outcome(
     queued_s=0.001,
     first_piece_s=0.0256,
     total_s=1.5,
+    ended_at_unix_ns=time.time_ns(),
 )
 
 

@@ -19,7 +19,7 @@ from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.fakes.dialect_samples import OPENAI
-from tests.fakes.llm_server import send
+from tests.fakes.llm_server import send, until
 from tests.fakes.outcomes import REFUSED, by_peer, outcome
 from tests.fakes.running import node_before, running_node, settings_of
 
@@ -79,8 +79,11 @@ async def test_a_node_holds_no_more_however_many_requests_have_ended(
     assert grown_bytes < MAX_GROWTH_BYTES
 
 
+@pytest.mark.parametrize("error", [None, "broken"])
 @pytest.mark.parametrize("many", [1, 2, MAX_UNTOLD - 1, MAX_UNTOLD, MAX_UNTOLD + 1])
-async def test_all_that_end_in_a_turn_are_told_at_its_end_and_a_crowd_at_once(tmp_path: Path, many: int) -> None:
+async def test_what_ended_well_is_told_in_a_moment_an_error_at_the_end_of_the_turn_and_a_crowd_at_once(
+    tmp_path: Path, many: int, error: str | None
+) -> None:
     async with HttpClient() as http:
         node = Node(settings_of(MASA_DIR=str(tmp_path), JOURNAL="100"), http)
 
@@ -89,11 +92,12 @@ async def test_all_that_end_in_a_turn_are_told_at_its_end_and_a_crowd_at_once(tm
             return counted, len(node.journal.races(RaceQuery(limit=100)))
 
         for number in range(many):
-            node.observe(outcome(status=number))
+            node.observe(outcome(status=number, error=error if number == many - 1 else None))
         at_once = MAX_UNTOLD if many >= MAX_UNTOLD else 0
         assert told() == (at_once, at_once)
         await asyncio.sleep(0)
-        assert told() == (many, many)
+        assert told() == ((many, many) if error else (at_once, at_once))
+        await until(lambda: told() == (many, many))
 
 
 @pytest.mark.parametrize("broken", ["metrics", "log", "journal", "ledger"])
@@ -122,7 +126,7 @@ async def test_a_bug_in_one_observer_keeps_no_request_from_the_others(
         monkeypatch.setattr(node.ledger, "observe", note("ledger"))
         for status in range(3):
             node.observe(outcome(status=status))
-        await asyncio.sleep(0)
+        node.tell()
     assert told == {name: [0, 2] if name == broken else [0, 1, 2] for name in told}
     assert bugs == [broken]
 

@@ -55,7 +55,7 @@ def test_every_field_of_an_outcome_is_in_the_line_but_what_follows_from_another(
     log.log_outcome(WON)
     names = {name.removesuffix("_ms").removesuffix("_s") for name in json.loads(written())}
     fields = {name.removesuffix("_s").removeprefix("wants_") for name in Outcome.__struct_fields__}
-    assert fields - names == {"model_known", "deadline"}  # a setting
+    assert fields - names == {"model_known", "deadline", "ended_at_unix_ns"}  # a setting; it is the timestamp
 
 
 def test_a_request_that_failed_is_a_warning(logging_to_memory: Configure) -> None:

@@ -1,8 +1,7 @@
 """The journal: the last requests that ended, with their races, in memory. Never a prompt or an answer."""
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -13,6 +12,7 @@ from masa_node.chat.request import Endpoint, RaceMode, RequestId
 MAX_RACES = 100_000  # of JOURNAL: usual ones take 30 MB
 MAX_BYTES = 64 * 1024 * 1024  # of all of them: fewer are kept of those with many attempts
 MAX_ATTEMPTS = 64  # of one race: as many as may run at once by default, and more than a screen shows
+_NS_A_S = 1_000_000_000
 _MAX_TEXT_CHARS = 256  # of a model's name; ids are shorter
 
 
@@ -86,12 +86,12 @@ class RaceQuery(msgspec.Struct, frozen=True):
         )
 
 
-Noted = tuple[int, float, Outcome]  # its number, and when it ended
+Noted = tuple[int, Outcome]  # its number, too
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[bool, int, float, Outcome]).decode
-_BEGINS = {None: b"", False: b"\x94\xc2", True: b"\x94\xc3"}  # four values are kept; the first: has it failed?
+_decode = msgspec.msgpack.Decoder(tuple[bool, int, Outcome]).decode
+_BEGINS = {None: b"", False: b"\x93\xc2", True: b"\x93\xc3"}  # four values are kept; the first: has it failed?
 
 
 class Journal:
@@ -102,8 +102,7 @@ class Journal:
     and freeing them took as long as to count a request.
     """
 
-    def __init__(self, size: int, now_unix_s: Callable[[], float] = time.time) -> None:
-        self._now_unix_s = now_unix_s
+    def __init__(self, size: int) -> None:
         self._size = size
         self._ring: deque[bytes] = deque()
         self._bytes = 0
@@ -113,7 +112,7 @@ class Journal:
         """Note how a request ended; gives what was noted."""
         self._count += 1
         is_small = len(outcome.attempts) <= MAX_ATTEMPTS and len(outcome.model) <= _MAX_TEXT_CHARS
-        noted = self._count, self._now_unix_s(), outcome if is_small else _abridged(outcome)
+        noted = self._count, outcome if is_small else _abridged(outcome)
         packed = _encode((outcome.error is not None, *noted))
         self._ring.append(packed)
         self._bytes += len(packed)
@@ -136,9 +135,9 @@ class Journal:
         model, key, own_id = (_text(each) for each in (query.model, query.key, query.request_id))
         for packed in islice(reversed(self._ring), newer, None):
             if packed.startswith(begin) and own_id in packed and model in packed and key in packed:
-                _, number, ended_at_unix_s, outcome = _decode(packed)
+                _, number, outcome = _decode(packed)
                 if query.fits(number, outcome):
-                    yield number, ended_at_unix_s, outcome
+                    yield number, outcome
 
 
 def _text(text: str | None) -> bytes:
@@ -151,12 +150,12 @@ def _abridged(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, model=outcome.model[:_MAX_TEXT_CHARS], attempts=attempts)
 
 
-def race_of(number: int, ended_at_unix_s: float, outcome: Outcome) -> Race:
+def race_of(number: int, outcome: Outcome) -> Race:
     """What was noted, as it is told."""
     return Race(
         number=number,
         request_id=outcome.request_id,
-        came_at_unix_s=round(ended_at_unix_s - outcome.total_s, 3),
+        came_at_unix_s=round(outcome.ended_at_unix_ns / _NS_A_S - outcome.total_s, 3),
         endpoint=outcome.endpoint,
         model=outcome.model,
         key=outcome.key,

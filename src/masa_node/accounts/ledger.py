@@ -6,8 +6,7 @@ network, too. Nothing here raises: what cannot be written now stays in memory, b
 
 import asyncio
 import sqlite3
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import structlog
 from msgspec.structs import astuple
 
 from masa_node.accounts.report import Found, Price, UsageLine, UsageQuery, found_in, lines_of, priced
-from masa_node.accounts.usage import DAY_S, Account, Sums, account_of
+from masa_node.accounts.usage import Account, Sums, account_of
 from masa_node.chat.errors import ConfigurationError
 from masa_node.chat.outcome import Outcome
 from masa_node.storage.database import Database, StoreFailed, reading
@@ -52,9 +51,8 @@ log = structlog.get_logger()
 class Ledger:
     """`run` it in a task; `observe` takes each outcome, and costs no I/O."""
 
-    def __init__(self, path: Path, now_unix_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._now_unix_s = now_unix_s
         self._waiting: dict[Account, Sums] = {}
         self._has_more = asyncio.Event()
         self._opening = asyncio.Lock()
@@ -65,8 +63,8 @@ class Ledger:
         self._is_failing = False
 
     def observe(self, outcome: Outcome) -> None:
-        """Count one request."""
-        account = account_of(outcome, int(self._now_unix_s() // DAY_S))
+        """Count one request, on the day on which it ended."""
+        account = account_of(outcome)
         sums = self._waiting.get(account)
         if sums is None:
             sums = self._new(account)

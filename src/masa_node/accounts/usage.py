@@ -9,6 +9,7 @@ from masa_node.chat.request import Endpoint
 from masa_node.chat.statuses import FIRST_ERROR
 
 DAY_S = 86_400
+_DAY_NS = DAY_S * 1_000_000_000
 MAX_NAME_CHARS = 256  # of a model; names of providers and keys are shorter
 MAX_TOKENS = 10**9  # of one request: a larger count is a lie, and some thousands of them would break sums of 64 bits
 OTHER = "(other)"  # models and providers beyond a bound, together
@@ -106,7 +107,7 @@ def tokens_of(outcome: Outcome) -> tuple[int | None, int | None]:
     return given, made
 
 
-def account_of(outcome: Outcome, day: int) -> Account:
+def account_of(outcome: Outcome) -> Account:
     """The account that this request belongs to."""
     provider = outcome.served_by or ""
     model = outcome.model[:MAX_NAME_CHARS] if outcome.model_known or provider else ""
@@ -115,4 +116,4 @@ def account_of(outcome: Outcome, day: int) -> Account:
         if not each.is_local and each.result == WON and provider:
             is_peer = True
     key, requester = (outcome.key, "") if outcome.requester is None else ("", outcome.requester)
-    return Account(day, key, requester, model, provider, is_peer)
+    return Account(outcome.ended_at_unix_ns // _DAY_NS, key, requester, model, provider, is_peer)

@@ -1,6 +1,7 @@
 """The chat endpoints: from bytes to a `Request`, and from an `Answer` back to bytes."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -219,4 +220,5 @@ def _refused(
         error=error,
         answer_bytes=answer_bytes,
         key=entry.caller.name,
+        ended_at_unix_ns=time.time_ns(),
     )

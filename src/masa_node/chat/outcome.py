@@ -61,6 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, array_like=True):
     requester: str | None = None
     key: str = OWNER
     deadline_s: float | None = None
+    ended_at_unix_ns: int = 0
 
 
 def abridged(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

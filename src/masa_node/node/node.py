@@ -72,7 +72,8 @@ from masa_node.upstreams.upstream import Upstream
 from masa_node.version import __version__
 
 CHANGES_EVERY_S = 1.0
-MAX_UNTOLD = 64  # requests that end in one turn of the loop; telling of so many takes 0.3 ms
+MAX_UNTOLD = 64  # requests that have ended; telling of so many takes 0.3 ms
+TELL_WITHIN_S = 0.05  # that one ended well: what tells of one alone is in no cache of the processor
 READY_WITHIN_S = 3.0  # a start, and the first list, wait no longer for LLM servers and peers
 
 
@@ -90,6 +91,8 @@ class Node:
         self.url = url
         self.metrics = Metrics()
         self._untold: list[Outcome] = []
+        self._tells_soon = False
+        self._telling: asyncio.TimerHandle | None = None
         self.ledger = make_ledger(settings)
         self.access = Access(Path(settings.masa_dir).expanduser())
         self.access.start()
@@ -284,22 +287,29 @@ class Node:
         }
 
     def observe(self, outcome: Outcome) -> None:
-        """Note how a request ended. It is told at the end of the loop's turn, with others that end meanwhile, or when
-        somebody looks.
+        """Note how a request ended. It is told within TELL_WITHIN_S, with others that end meanwhile, or when somebody
+        looks; what ended with an error, at the end of the loop's turn: the process might not live longer.
         """
         if outcome.error is not None:
             outcome = self.access.under_way.as_ended(outcome)
         if outcome.key != OWNER:
             self.access.observe(outcome)  # the key's next request may be one too many
         self._untold.append(outcome)
-        if len(self._untold) == 1:
-            asyncio.get_running_loop().call_soon(self._tell)
-        elif len(self._untold) >= MAX_UNTOLD:
-            self._tell()
+        if len(self._untold) >= MAX_UNTOLD:
+            self.tell()
+        elif outcome.error is not None:
+            if not self._tells_soon:
+                self._tells_soon = True
+                asyncio.get_running_loop().call_soon(self.tell)
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_WITHIN_S, self.tell)
 
-    def _tell(self) -> None:
-        """Each observer gets all of them in a row: its code is in the processor's cache from the second on."""
-        untold, self._untold = self._untold, []
+    def tell(self) -> None:
+        """Tell of all that has ended. Each observer gets all of it in a row: its code is at hand from the second on."""
+        untold, self._untold, self._tells_soon = self._untold, [], False
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         observers = [self.metrics.observe, log_outcome, self._note]
         if self.ledger is not None:
             observers.append(self.ledger.observe)
@@ -312,11 +322,11 @@ class Node:
                     asyncio.get_running_loop().call_exception_handler(bug)
 
     def _scraped(self) -> bytes:
-        self._tell()
+        self.tell()
         return self.metrics.render()
 
     def _up_to_date(self, history: History) -> History:
-        self._tell()
+        self.tell()
         return history
 
     def _note(self, outcome: Outcome) -> None:

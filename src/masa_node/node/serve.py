@@ -69,9 +69,12 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
                 except Exception as exc:  # noqa: BLE001 - raised below: out of a TaskGroup it would come as a group
                     failure = exc
                     server.stop()
+                finally:
+                    node.tell()  # before the ledger ends, however that comes
                 server.stop()
                 await taking
                 await _ended(helpers)
+                node.tell()
                 await _ended(keepers)  # last: what peers' requests came to is counted, too
             if failure is not None:
                 raise failure

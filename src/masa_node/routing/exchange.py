@@ -1,6 +1,7 @@
 """One request on its way: a slot, the providers, the timers, the stream, and the outcome at the end."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
@@ -375,5 +376,5 @@ class Exchange:
             usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
             total_s if self._admitted_s is None else self._admitted_s, self._first_piece_s, total_s,
             attempts.race, attempts.hedges, request.requester, request.key if request.requester is None else "",
-            request.first_piece_deadline_s - self._came_s,
+            request.first_piece_deadline_s - self._came_s, time.time_ns(),
         )  # fmt: skip

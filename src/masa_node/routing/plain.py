@@ -8,6 +8,7 @@ See docs/decisions/0026-the-plain-way.md.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -236,6 +237,7 @@ class Plain:
                 provider.name, (attempt,), len(request.body), size, 1, usage.input_tokens, usage.output_tokens,
                 0.0, took_s, took_s, None if provider.is_local else request.race.mode, 0, request.requester,
                 "" if request.requester else request.key, request.first_piece_deadline_s - self._came_s,
+                time.time_ns(),
             ))  # fmt: skip
         finally:
             host.over()

@@ -5,7 +5,6 @@ import atexit
 import contextlib
 import logging
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
@@ -24,13 +23,13 @@ _PLAIN = "\x1b[0m"
 _OF_STRUCTLOG = frozenset({"event", "level", "timestamp"})
 
 log = structlog.get_logger()
-_Ended = tuple[Outcome, str, int]  # how a request ended, at which level that is told, and when it was
+_Ended = tuple[Outcome, str]  # how a request ended, and at which level that is told
 _utc_text = UtcText()
 _encode = msgspec.json.Encoder().encode
 
 
 def _record_of(ended: _Ended) -> RequestRecord:
-    return record_of(ended[0], ended[1], _utc_text(ended[2]))
+    return record_of(*ended, _utc_text(ended[0].ended_at_unix_ns))
 
 
 def _through_structlog(ended: _Ended) -> None:
@@ -195,7 +194,7 @@ def log_outcome(outcome: Outcome) -> None:
     """The one line of a request."""
     level = "info" if outcome.error is None else level_of(outcome)
     if LEVELS[level] >= _requests.least_level:
-        _requests.write((outcome, level, time.time_ns()))
+        _requests.write((outcome, level))
 
 
 def _as_text(out: "_WhileRead", *, colors: bool) -> Callable[[_Ended], None]:
