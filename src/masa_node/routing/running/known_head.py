@@ -4,7 +4,6 @@ Agents and SDKs send the same head with every request of a connection, and LLM s
 """
 
 import re
-from operator import itemgetter
 from typing import Generic, TypeVar
 
 MAX_KNOWN_BYTES = 4 * 1024  # that are learnt: one is kept for each connection; those of the SDKs take up to 1 kB
@@ -14,13 +13,10 @@ _END = b"\r\n\r\n"
 _FRAMING = re.compile(rb"\r?\n(?:content-length|transfer-encoding)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _DATE = re.compile(rb"\r\ndate:[ \t]*([!-~ ]{29})\r\n", re.IGNORECASE)  # RFC 9110, 5.6.7
-_ANY_LENGTH = re.compile(rb"[0-9]{1,10}")
 _ANY_DATE = re.compile(rb"[!-~ ]{29}")
+_DATE_BYTES = 29
 
 P = TypeVar("P")
-# What stands there, and what may be another behind it; of the last one nothing. Not one pattern of all of it: that of a
-# head of 4 kB takes 64 kB, and 3 ms to make.
-_Parts = tuple[tuple[bytes, re.Pattern[bytes] | None], ...]
 
 
 class KnownHead(Generic[P]):
@@ -30,39 +26,51 @@ class KnownHead(Generic[P]):
     at that of `parsed`.
     """
 
-    __slots__ = ("_any_date", "_date", "_lessons", "_like", "_parts", "parsed")
+    __slots__ = ("_any_date", "_begin", "_date_at", "_head", "_lessons", "_like", "_rest", "_size", "parsed")
 
     parsed: P
 
     def __init__(self, *, any_date: bool = False) -> None:
         self._any_date = any_date
         self._lessons = 0
-        self._like: _Parts = ()
-        self._parts: _Parts = ()
-        self._date = b" " * 29  # the last one: most come within a second
+        self._like = 0  # a hash: of two heads that are not alike, the second may be learnt as well
+        self._head = b""  # as it has to be for a message of so many bytes: the last one's
+        self._size = -1
+        self._begin = self._rest = 0  # bytes of it before the length, and behind that
+        self._date_at: int | None = None  # in it, or, where it is behind the length, before its end
 
     def body_of(self, data: bytes) -> bytes:
         """The body, if this is one whole message with that head; b"" if not: then nobody has read it yet.
 
         It is what the parser would make of it, as that keeps nothing from one message to the next.
         """
-        at, size = 0, -1
-        for part, other in self._parts:
-            if not data.startswith(part, at):
-                return b""
-            at += len(part)
-            if other is _ANY_DATE and data.startswith(self._date, at):
-                at += len(self._date)
-            elif other is not None:
-                match = other.match(data, at)
-                if match is None:
-                    return b""
-                at = match.end()
-                if other is _ANY_LENGTH:
-                    size = int(match[0])
-                else:
-                    self._date = match[0]
-        return data[at:] if len(data) - at == size else b""
+        if len(data) != self._size and not self._fit(len(data)):
+            return b""
+        if not data.startswith(self._head) and not data.startswith(self._dated_as(data)):
+            return b""
+        return data[len(self._head) :]
+
+    def _fit(self, size: int) -> bool:
+        """Have the head tell the length of the body in a message of so many bytes. False where none can."""
+        head = self._head
+        rest_bytes = size - self._begin - self._rest  # of the body, and of the digits of its length
+        most_digits = len(str(rest_bytes))
+        for body_bytes in (rest_bytes - most_digits, rest_bytes - most_digits + 1):
+            made = b"%b%d%b" % (head[: self._begin], body_bytes, head[len(head) - self._rest :])
+            if self._rest and body_bytes >= 0 and len(made) + body_bytes == size:
+                self._head, self._size = made, size
+                return True
+        return False
+
+    def _dated_as(self, data: bytes) -> bytes:
+        """The head, from now on with the date of this message, where it may have any."""
+        head, at = self._head, self._date_at
+        if at is not None:
+            at += len(head) if at < 0 else 0
+            date = data[at : at + _DATE_BYTES]
+            if _ANY_DATE.fullmatch(date):
+                head = self._head = head[:at] + date + head[at + _DATE_BYTES :]
+        return head
 
     def learn(self, data: bytes, parsed: P) -> None:
         """The parser found this to be one whole message, behind which another may come on the connection."""
@@ -73,19 +81,13 @@ class KnownHead(Generic[P]):
         self._lessons += 1
         if len(data) == end or len(_FRAMING.findall(data, 0, end)) > 1:  # there may be no body, whatever its length
             return
-        like = _parts_of(data[:end], length.span(1), any_date=self._any_date)
+        begin, behind = length.span(1)
+        date = _DATE.search(data, 0, end) if self._any_date else None
+        others = data[:begin] + data[behind:end]
+        like = hash(_DATE.sub(b"", others) if date is not None else others)
         if like == self._like:
-            self._parts, self.parsed = like, parsed
+            self._head, self._size, self.parsed = data[:end], -1, parsed
+            self._begin, self._rest, self._date_at = begin, end - behind, None
+            if date is not None:
+                self._date_at = date.start(1) if date.start(1) < begin else date.start(1) - end
         self._like = like
-
-
-def _parts_of(head: bytes, length: tuple[int, int], *, any_date: bool) -> _Parts:
-    """With any length in place of its own, and any date."""
-    others = [(*length, _ANY_LENGTH)]
-    if any_date and (date := _DATE.search(head)) is not None:
-        others.append((*date.span(1), _ANY_DATE))
-    at, parts = 0, list[tuple[bytes, re.Pattern[bytes] | None]]()
-    for begins, ends, other in sorted(others, key=itemgetter(0)):
-        parts.append((head[at:begins], other))
-        at = ends
-    return (*parts, (head[at:], None))
