@@ -37,7 +37,7 @@ async def in_one_format(request: Request, wanted: DialectName | None, catalog: C
     return msgspec.structs.replace(
         request,
         endpoint=endpoint,
-        wants_stream=streams(shape.stream, endpoint),
+        wants_stream=streams(msgspec.Raw(shape.stream), endpoint),
         translates_beside=request.may_translate,
     )
 

@@ -144,7 +144,7 @@ FIELDS = st.lists(
 def test_a_large_body_becomes_what_a_look_at_each_part_makes_of_it(
     monkeypatch: pytest.MonkeyPatch, fields: list[tuple[str, str, str]], before: str
 ) -> None:
-    monkeypatch.setattr(glance, "LEAST_BYTES", 0)
+    monkeypatch.setattr(glance, "SMALL_BYTES", 0)
     monkeypatch.setattr(glance, "WINDOW_BYTES", 24)
     text = ",".join(f'{space}"{name}"{space}:{space}{value}{space}' for name, value, space in fields)
     body = f"{before}{{{text}}}".encode()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies import glance as glancing
-from masa_node.dialects.bodies.glance import LEAST_BYTES, MOST_COST, find_fast, glance, renamed
+from masa_node.dialects.bodies.glance import MOST_COST, SMALL_BYTES, find_fast, glance, renamed
 from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, Steps, at_once, condensed
 
@@ -177,7 +177,7 @@ def test_the_model_may_be_in_the_path() -> None:
 
 
 def test_what_is_read_in_one_go_is_told_at_a_glance_as_long_as_that_is_quicker() -> None:
-    text = "x" * LEAST_BYTES
+    text = "x" * SMALL_BYTES
     assert glance(f'{{"model":"a","x":"{text}"}}'.encode(), OPENAI) == Peeked("a", wants_stream=False)
     many = f'{{"model":"a","y":[{"".join(["""{"x":1,"model":1},"""] * 500)}1],"x":"{text}"}}'.encode()
     assert glance(many, OPENAI) is None
@@ -281,7 +281,7 @@ JSON = st.builds(
 @pytest.fixture
 def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small bodies are looked at, too, and little of them at once."""
-    monkeypatch.setattr(glancing, "LEAST_BYTES", 0)
+    monkeypatch.setattr(glancing, "SMALL_BYTES", 0)
     monkeypatch.setattr(glancing, "BYTES_A_COST", 1)
     monkeypatch.setattr(glancing, "WINDOW_BYTES", 24)
     monkeypatch.setattr(glancing, "_LOOK_BACK_BYTES", (8, 24))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.bodies import peek as peeking
 from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
 from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
@@ -116,6 +117,54 @@ def test_a_deciding_field_among_very_many_is_refused() -> None:
     many = b",".join(b'"f%d":0' % number for number in range(100_000))
     with pytest.raises(CallerError, match="more than 256 fields"):
         peek(b'{"model":"a",' + many + b',"model":"b"}', Endpoint.OPENAI_CHAT)
+
+
+NAMES = [
+    "model",
+    "stream",
+    "name",
+    "Model",
+    "STREAM",
+    "Name",
+    "\u017ftream",
+    "mod\u0065l",
+    "mod\\u0065l",
+    "\\u017Ftream",
+    "n",
+    "",
+]
+VALUES = [
+    '"a"',
+    '"b"',
+    "true",
+    "false",
+    "null",
+    '"model"',
+    '"\\"model\\""',
+    '{"model":"c"}',
+    '{"stream": true}',
+    "[]",
+    "1",
+    '"\u00fc"',
+    "NaN",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,", "\n:")]),
+    st.sampled_from(["", "\n", "\ufeff", "x"]),
+    st.sampled_from([Endpoint.OPENAI_CHAT, Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_SHOW, Endpoint.NATIVE]),
+)
+def test_what_is_read_quickly_of_a_small_body_is_what_a_longer_look_says(
+    fields: list[tuple[str, str]], between: tuple[str, str], around: str, endpoint: Endpoint
+) -> None:
+    comma, colon = between
+    text = comma.join(f'"{name}"{colon}{value}' for name, value in fields)
+    body = f"{around if around != 'x' else ''}{{{text}}}{around if around == 'x' else ''}".encode()
+    quickly = peeking._read_once(body, endpoint)
+    if quickly is not None:
+        assert quickly == peeking._read_whole(body, endpoint)
 
 
 def test_escapes_are_read_in_names_and_values() -> None:

@@ -24,11 +24,10 @@ from typing import NamedTuple, Protocol, cast
 
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.bodies.peek import WITH_NAME, Peeked, body_renamed, peek
+from masa_node.dialects.bodies.peek import SMALL_BYTES, WITH_NAME, Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
 from masa_node.dialects.fields import is_json
 
-LEAST_BYTES = 12 * 1024  # a glance takes 10 us at least: to look at each part of so much takes as long
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
 WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
 MOST_COST = 5_000  # of finding something: a third of a microsecond;
@@ -141,7 +140,7 @@ class _Ends(NamedTuple):
 
 def _ends_of(body: bytes, names: Sequence[bytes]) -> _Ends | None:
     """None: it is too small for this, or only a look at each part can tell whether the middle has these names."""
-    search = fast_search() if len(body) > LEAST_BYTES else None
+    search = fast_search() if len(body) > SMALL_BYTES else None
     root = _ROOT.match(body)
     last = _END.search(body, max(len(body) - _MOST_SPACE - 1, 0))
     if search is None or root is None or last is None:
