@@ -3,7 +3,8 @@
 A write that has to wake the process on the other end costs 11 to 15 us on a virtual machine, one that finds it awake 1
 to 4. So writes that come together are cheap, where one after each piece of work wakes a program that has just fallen
 asleep. The only write of a turn is not put off: nothing would be gained, and somebody waits for it. Whether it will be
-the only one is taken from the turn before.
+the only one is taken from the turn before. While each is the only one, just some turns are looked at: to have the end
+of one told costs a turn of its own.
 
 See docs/decisions/0045-writes-of-a-turn.md.
 """
@@ -12,17 +13,19 @@ import asyncio
 
 MAX_HELD_BYTES = 64 * 1024  # of one connection; then its own buffer says when whoever writes has to wait
 MAX_HELD_WRITERS = 64  # whoever was first has waited for so many
+UNTIL_LOOKED_AT = 8  # writes that were each the only one of its turn, until that is seen to once more
 
 
 class TurnOfWrites:
     """Those that are put off, for writers of one loop, which count their writes."""
 
-    __slots__ = ("_loop", "_was_alone", "count", "waiting")
+    __slots__ = ("_loop", "_was_alone", "alone", "count", "waiting")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None  # to ask which one runs is a system call
         self.waiting: list[Writer] = []
         self.count = 0  # writes in this turn
+        self.alone = 0  # so many writes to come are taken to be the only one of their turn
         self._was_alone = True  # the last write, in its turn
 
     def begin(self) -> bool:
@@ -39,6 +42,7 @@ class TurnOfWrites:
 
     def _end(self) -> None:
         self._was_alone, self.count = self.count == 1, 0
+        self.alone = UNTIL_LOOKED_AT if self._was_alone else 0
         self.flush()
 
 
@@ -65,6 +69,11 @@ class Writer:
         copied.
         """
         held, turn = self.unwritten, self._turn
+        if turn.alone:  # then nothing is held
+            turn.alone -= 1
+            if not self._transport.is_closing():
+                self._transport.write(data)
+            return
         held.append(data)
         if len(held) == 1:
             turn.count += 1
