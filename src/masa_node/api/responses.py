@@ -134,22 +134,23 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
 
 def whole_lines(request_id: RequestId, model: str, attempt: Attempt, answer: WholeAnswer) -> bytes:
     """The same, and the headers of the LLM's answer, as lines: of a request that nobody but its winner was asked."""
-    took_ms = round(1000 * (attempt.ended_after_s - attempt.asked_after_s))
-    winner = _lines_of_winner(model, attempt.provider, "local" if attempt.is_local else attempt.provider)
-    parts = request_id.encode(), winner, took_ms, _lines_of_llm(answer.headers), len(answer.body)
-    return b"x-request-id: %b\r\n%b%d\r\n%bcontent-length: %d\r\n" % parts
+    took_ms = int(1000 * (attempt.ended_after_s - attempt.asked_after_s) + 0.5)
+    winner, of_llm = _lines_of_winner(model, attempt.provider, attempt.is_local), _lines_of_llm(answer.headers)
+    size = len(answer.body)
+    return f"x-request-id: {request_id}\r\n{winner}{took_ms}\r\n{of_llm}content-length: {size}\r\n".encode("latin-1")
 
 
 @lru_cache(maxsize=512)
-def _lines_of_winner(model: str, provider: str, served_by: str) -> bytes:
+def _lines_of_winner(model: str, provider: str, is_local: bool) -> str:  # noqa: FBT001 - a cache has no keywords
     """Up to how long it took."""
-    headers = [(b"x-masa-model", header_text(model)), (b"x-masa-served-by", header_text(served_by))]
-    return lines_of(headers) + b"x-masa-attempts: %b=%b;ms=" % (header_text(provider), WON.encode())
+    name = header_text(provider)
+    headers = [(b"x-masa-model", header_text(model)), (b"x-masa-served-by", b"local" if is_local else name)]
+    return (lines_of(headers) + b"x-masa-attempts: %b=%b;ms=" % (name, WON.encode())).decode("ascii")
 
 
 @lru_cache(maxsize=64)
-def _lines_of_llm(headers: Headers) -> bytes:
-    return lines_of(raw_headers(headers))
+def _lines_of_llm(headers: Headers) -> str:
+    return lines_of(raw_headers(headers)).decode("latin-1")
 
 
 @lru_cache(maxsize=512)

@@ -298,7 +298,7 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_connection", "_known", "_request", "_upstream", "close", "dialect", "endings", "listen")
+    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings")
 
     def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
@@ -307,7 +307,14 @@ class AskedNow:
         self._connection = connection
         self.dialect = known.dialect
         self.endings = known.endings
-        self.listen, self.close = connection.listen, connection.close
+
+    def listen(self, came: Callable[[], None] | None) -> None:
+        """See `provider.AskedNow`."""
+        self._connection.listen(came)
+
+    def close(self) -> None:
+        """See `provider.AskedNow`."""
+        self._connection.close()
 
     @property
     def is_odd(self) -> bool:

@@ -31,20 +31,22 @@ async def unused(request: HttpRequest, reply: Reply) -> None:
     raise AssertionError
 
 
+@virtual_time
 async def test_the_date_is_made_once_a_second_and_only_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[float] = []
-    clock = [784_111_777.25]
+    begin_s, loop = 784_111_777.25, asyncio.get_running_loop()
+    came_s = loop.time()
 
     def counted(at_unix_s: float) -> bytes:
         made.append(at_unix_s)
         return http_date(at_unix_s)
 
     monkeypatch.setattr(module, "http_date", counted)
-    monkeypatch.setattr(module.time, "time", lambda: clock[0])
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0] - 5)
+    monkeypatch.setattr(module.time, "time", lambda: begin_s + loop.time() - came_s)
     connections = Connections(unused, 75, b"x: y\r\n")
     assert made == []
-    for clock[0], second, count in ((784_111_777.25, 37, 1), (784_111_777.99, 37, 1), (784_111_778.01, 38, 2)):
+    for after_s, second, count in ((0.0, 37, 1), (0.74, 37, 1), (0.02, 38, 2), (5.0, 43, 3)):
+        await asyncio.sleep(after_s)
         lines = connections.standard_lines()
         assert lines.startswith(b"date: Sun, 06 Nov 1994 08:49:%d GMT\r\nx: y\r\n" % second)
         assert len(made) == count

@@ -64,18 +64,21 @@ class Connections:
         self.tasks: set[Answering] = set()
         self.is_stopping = False
         self._lines = lines + NOSNIFF_LINE
-        self._dated = b""
-        self._dated_until_s = 0.0
+        self._dated = b""  # while it is not known what time it is
         self._fewer: asyncio.Future[None] | None = None
 
     def standard_lines(self) -> bytes:
         """The headers of every answer. The time in them is made when it is needed, at most once a second."""
-        now_s = time.monotonic()
-        if now_s >= self._dated_until_s:
-            at_unix_s = time.time()
-            self._dated = b"date: %b\r\n%b" % (http_date(at_unix_s), self._lines)
-            self._dated_until_s = now_s + 1 - at_unix_s % 1
-        return self._dated
+        return self._dated or self._dated_now()
+
+    def _dated_now(self) -> bytes:
+        at_unix_s = time.time()
+        dated = self._dated = b"date: %b\r\n%b" % (http_date(at_unix_s), self._lines)
+        asyncio.get_running_loop().call_later(1 - at_unix_s % 1, self._outdate)
+        return dated
+
+    def _outdate(self) -> None:
+        self._dated = b""
 
     def stop(self) -> None:
         """Take no more requests: idle connections are closed now, the others when they have answered."""
