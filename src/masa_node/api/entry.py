@@ -6,6 +6,7 @@ are still the same. A refusal is never kept, nor an id that the node made.
 
 import random
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -15,6 +16,7 @@ from masa_node.api.http1.request import HeaderPairs
 from masa_node.api.paths import Place
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Headers, Privacy, RaceRule, RequestId
 
+_IDS_AT_ONCE = 64
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -81,6 +83,15 @@ def own_id_of(headers: HeaderPairs) -> RequestId | None:
     return None
 
 
+def _new_ids() -> Iterator[RequestId]:
+    while True:
+        digits = random.randbytes(_IDS_AT_ONCE * 8).hex()
+        yield from (RequestId(digits[at : at + 16]) for at in range(0, len(digits), 16))
+
+
+_ids = _new_ids()
+
+
 def new_id() -> RequestId:
     """An id for a request that came without one."""
-    return RequestId(f"{random.getrandbits(64):016x}")
+    return next(_ids)

@@ -135,22 +135,17 @@ def request_headers(request_id: RequestId, model: str = "", attempts: Sequence[A
 def whole_lines(request_id: RequestId, model: str, attempt: Attempt, answer: WholeAnswer) -> bytes:
     """The same, and the headers of the LLM's answer, as lines: of a request that nobody but its winner was asked."""
     took_ms = int(1000 * (attempt.ended_after_s - attempt.asked_after_s) + 0.5)
-    winner, of_llm = _lines_of_winner(model, attempt.provider, attempt.is_local), _lines_of_llm(answer.headers)
-    size = len(answer.body)
-    return f"x-request-id: {request_id}\r\n{winner}{took_ms}\r\n{of_llm}content-length: {size}\r\n".encode("latin-1")
+    winner, rest = _usual_lines(model, attempt.provider, attempt.is_local, answer.headers)
+    return f"x-request-id: {request_id}{winner}{took_ms}{rest}{len(answer.body)}\r\n".encode("latin-1")
 
 
-@lru_cache(maxsize=512)
-def _lines_of_winner(model: str, provider: str, is_local: bool) -> str:  # noqa: FBT001 - a cache has no keywords
-    """Up to how long it took."""
+@lru_cache(maxsize=128)
+def _usual_lines(model: str, provider: str, is_local: bool, headers: Headers) -> tuple[str, str]:  # noqa: FBT001
+    """What stands between the request's id and how long it took, and between that and the answer's length."""
     name = header_text(provider)
-    headers = [(b"x-masa-model", header_text(model)), (b"x-masa-served-by", b"local" if is_local else name)]
-    return (lines_of(headers) + b"x-masa-attempts: %b=%b;ms=" % (name, WON.encode())).decode("ascii")
-
-
-@lru_cache(maxsize=64)
-def _lines_of_llm(headers: Headers) -> str:
-    return lines_of(raw_headers(headers)).decode("latin-1")
+    about = [(b"x-masa-model", header_text(model)), (b"x-masa-served-by", b"local" if is_local else name)]
+    winner = b"\r\n%bx-masa-attempts: %b=%b;ms=" % (lines_of(about), name, WON.encode())
+    return winner.decode("ascii"), f"\r\n{lines_of(raw_headers(headers)).decode('latin-1')}content-length: "
 
 
 @lru_cache(maxsize=512)

@@ -38,6 +38,7 @@ MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 
 MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
 _OK = 200
 _PACKED = b"\x1f"  # how gzip begins
+_BRACE = ord("{")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -208,7 +209,7 @@ class Plain:
         if host is None or self._asked is not None:
             return False
         size = len(body)
-        if self._shape is None and (body[:1] != b"{" or now.dialect.framing is NDJSON or size > LARGE_BYTES):
+        if self._shape is None and (body[0] != _BRACE or now.dialect.framing is NDJSON or size > LARGE_BYTES):
             return False
         if size > MENDED_BY_READERS_BYTES and may_be_odd(body):
             return False

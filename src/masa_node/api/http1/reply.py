@@ -189,9 +189,9 @@ class Reply:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
         self.keep = self.keep and self._request.is_whole and not self._connection.is_last
-        close = b"" if self.keep else b"connection: close\r\n"
+        end = last if self.keep else b"connection: close\r\n" + last
         first = _FIRST_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"".join((first, self._connection.standard_lines(), lines, close, last, body))
+        return b"".join((first, self._connection.standard_lines(), lines, end, body))
 
 
 def lines_of(headers: RawHeaders) -> bytes:

@@ -22,6 +22,7 @@ from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TEXT, UNREADABLE, dec
 
 MAX_FIELDS = 256  # at the top of a body; the longest known API has about forty
 _DECIDING = ("model", "stream")
+_MAY_DECIDE = frozenset({*_DECIDING, "name"})
 # Where Ollama's server may take `name` for `model`.
 WITH_NAME = frozenset(
     {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
@@ -144,16 +145,18 @@ def _read_once(body: bytes, endpoint: Endpoint) -> _Decides | None:
         fields = FIELDS.decode(body)
     except UNREADABLE:
         return None
-    names = [*map(str.casefold, fields)]
-    has_model, has_stream = "model" in fields, "stream" in fields
-    if names.count("model") != has_model or names.count("stream") != has_stream:
-        return None
-    if endpoint in WITH_NAME and "name" in names:
-        return None
-    # Without another field, a space or an escape it could not be shorter: as it is, none of them is there twice.
-    least_bytes = len("".join(fields)) + sum(map(len, fields.values())) + 4 * len(fields) + 1
+    least_bytes = 1  # that such fields can be written in
+    for name, value in fields.items():
+        least_bytes += len(name) + len(value) + 4
+        if (folded := name.casefold()) in _MAY_DECIDE and (
+            folded != name or (name == "name" and endpoint in WITH_NAME)
+        ):
+            return None
+    # With another field, a space or an escape it would be longer: as it is, none of them is there twice.
     if len(body) != least_bytes and (
-        body.count(b'"model"') != has_model or body.count(b'"stream"') != has_stream or b"\\u0" in body
+        body.count(b'"model"') != ("model" in fields)
+        or body.count(b'"stream"') != ("stream" in fields)
+        or b"\\u0" in body
     ):
         return None
     return fields.get("model", ABSENT), fields.get("stream", ABSENT), fields.get("name", ABSENT)
