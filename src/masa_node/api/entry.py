@@ -4,8 +4,8 @@ It depends on nothing but the head, the keys, and what `guard` and `limits` hold
 are still the same. A refusal is never kept, nor an id that the node made.
 """
 
-import random
 import re
+import secrets
 from collections.abc import Iterator
 
 import msgspec
@@ -85,7 +85,7 @@ def own_id_of(headers: HeaderPairs) -> RequestId | None:
 
 def _new_ids() -> Iterator[RequestId]:
     while True:
-        digits = random.randbytes(_IDS_AT_ONCE * 8).hex()
+        digits = secrets.token_hex(8 * _IDS_AT_ONCE)
         yield from (RequestId(digits[at : at + 16]) for at in range(0, len(digits), 16))
 
 
