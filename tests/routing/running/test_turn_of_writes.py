@@ -1,13 +1,20 @@
 """Writes of one turn go out at its end, in order and whole; a lone one at once, and none is lost by a close."""
 
 import asyncio
-from collections.abc import Iterable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.routing.running.turn_of_writes import MAX_HELD_BYTES, MAX_HELD_WRITERS, TurnOfWrites, Writer
+from masa_node.routing.running.turn_of_writes import (
+    MAX_HELD_BYTES,
+    MAX_HELD_WRITERS,
+    UNTIL_LOOKED_AT,
+    TurnOfWrites,
+    Writer,
+)
 from tests.virtual_time import virtual_time
 
 
@@ -273,3 +280,100 @@ def test_whatever_the_turns_each_connection_gets_its_bytes_in_order(
         assert [b"".join(wire.writes) for wire in wires.wires] == expected
 
     run()
+
+
+@virtual_time
+async def test_while_writes_are_alone_just_some_turns_are_looked_at_and_a_crowd_is_noticed() -> None:
+    wires = Wires(3)
+    for number in range(2 * UNTIL_LOOKED_AT):
+        wires.writers[0].write(b"%d" % number)
+        assert wires.writes[-1] == b"%d" % number
+        await turn()
+    turns = 0
+    while True:  # two in each turn: one that is looked at comes soon, and from the next on they wait for its end
+        before = len(wires.writes)
+        for writer in wires.writers[:2]:
+            writer.write(b"x")
+        at_once = len(wires.writes) - before
+        await turn()
+        assert len(wires.writes) - before == 2
+        turns += 1
+        if at_once == 0:
+            break
+    assert turns <= UNTIL_LOOKED_AT
+
+
+def in_uvloop(test: Callable[[Writer, socket.socket, asyncio.Transport], Awaitable[None]]) -> None:
+    """Run this with a writer on a connection of uvloop, and its other end."""
+    uvloop = pytest.importorskip("uvloop", exc_type=ImportError)
+
+    async def run() -> None:
+        near, far = socket.socketpair()
+        with far:
+            near.settimeout(0)
+            far.settimeout(0)
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=near)
+            await test(Writer(transport, TurnOfWrites()), far, transport)
+            transport.abort()
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def test_a_lone_write_is_sent_in_the_call_where_uvloop_would_do_so_later() -> None:
+    async def test(writer: Writer, far: socket.socket, transport: asyncio.Transport) -> None:
+        for number in range(2 * UNTIL_LOOKED_AT):
+            writer.write(b"%d" % number)
+            assert far.recv(100) == b"%d" % number
+            await turn()
+        transport.write(b"what waits in the transport, ")
+        writer.write(b"comes before.")
+        await turn()
+        assert far.recv(100) == b"what waits in the transport, comes before."
+
+    in_uvloop(test)
+
+
+def test_what_the_other_end_does_not_take_yet_waits_in_the_transport_in_order() -> None:
+    async def test(writer: Writer, far: socket.socket, transport: asyncio.Transport) -> None:
+        sent, came = b"", b""
+        while not transport.get_write_buffer_size():
+            part = b"%d," % len(sent) * 5_000
+            writer.write(part)
+            sent += part
+        writer.write(b"the last")
+        while len(came) < len(sent) + len(b"the last"):
+            await asyncio.sleep(0)
+            try:
+                came += far.recv(1_000_000)
+            except BlockingIOError:
+                continue
+        assert came == sent + b"the last"
+
+    in_uvloop(test)
+
+
+def test_nothing_is_sent_to_a_connection_that_is_closed_or_broken() -> None:
+    async def test(writer: Writer, far: socket.socket, transport: asyncio.Transport) -> None:
+        writer.write(b"1")
+        transport.abort()
+        writer.write(b"2")
+        assert far.recv(100) == b"1"
+        await asyncio.sleep(0.01)
+        other, another = socket.socketpair()  # one of them has the number that was the connection's
+        with other, another:
+            writer.write(b"3")
+            for each in (other, another):
+                each.settimeout(0)
+                with pytest.raises(BlockingIOError):
+                    each.recv(100)
+
+    async def broken(writer: Writer, far: socket.socket, transport: asyncio.Transport) -> None:
+        far.close()
+        writer.write(b"1")
+        await asyncio.sleep(0.01)
+        assert transport.is_closing()
+
+    in_uvloop(test)
+    in_uvloop(broken)
