@@ -1,6 +1,7 @@
 """Whole answers read in one go are judged as the lenient reader judges them. Covers: `dialects/openai.py`."""
 
 from collections.abc import Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -102,3 +103,43 @@ def test_another_is_left_to_the_lenient_reader(body: bytes) -> None:
     usage = Usage()
     assert not openai.is_usual(body, usage, Choices())
     assert usage == Usage()
+
+
+WORDS = (*REASONS, *ODD, b'"la"', b'"0"', b'" "', b'[{"index":0}]')
+NAMES = ("role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call", "audio", "x")
+DELTA = objects({name.encode(): one_of(WORDS) for name in NAMES})
+PART = objects(
+    {
+        b"index": one_of(NUMBERS),
+        b"finish_reason": one_of(REASONS),
+        b"finishReason": one_of(REASONS),
+        b"text": one_of(WORDS),
+        b"message": one_of(WORDS),
+        b"logprobs": one_of(ODD),
+        b"delta": DELTA | one_of(WORDS),
+    }
+)
+USUAL_PART = st.tuples(objects({b"content": one_of(WORDS), b"role": one_of(WORDS)}), one_of(REASONS)).map(
+    lambda parts: b'[{"index":0,"delta":%b,"finish_reason":%b}]' % parts
+)
+CHUNKS = objects(
+    {
+        b"choices": USUAL_PART | lists_of(PART) | one_of(ODD),
+        b"usage": COUNTS | one_of(ODD),
+        b"error": one_of(ERRORS),
+        b"object": one_of((b'"chat.completion.chunk"', b'"error"', b"null")),
+    }
+)
+
+
+@given(st.lists(CHUNKS | one_of((b"[DONE]", b"{}", *ODD)), max_size=3))
+def test_what_is_seen_quickly_of_a_frame_is_what_a_longer_look_says(frames: list[bytes]) -> None:
+    def seen() -> list[object]:
+        usage, choices = Usage(), Choices()
+        marks = [DIALECTS[DialectName.OPENAI].mark(b"data: %b\n\n" % frame, usage, choices) for frame in frames]
+        said = (choices.open, choices.is_told, choices.any_ended, choices.have_ended, choices.are_cut_of_whole)
+        return [*marks, usage, said]
+
+    quickly = seen()
+    with mock.patch.object(openai, "_mark_of_usual", return_value=None):
+        assert quickly == seen()

@@ -24,7 +24,7 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 _BLANK_LINES = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2,}")
 _LF_BLANK_LINES = re.compile(rb"\n\n+")
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
-LF = 10
+LF, _RETURN = b"\n\r"
 _MANY_LINES = 64  # of one event; most have one or two
 _FIELD = re.compile(rb"(?:\A|[\r\n])(data|event|error):[ ]?([^\r\n]*)")
 
@@ -179,7 +179,7 @@ def event_of(frame: bytes) -> tuple[bytes, bytes]:
 
     llama.cpp's older `error: {...}` lines count as an event named `error`.
     """
-    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and frame.find(b"\r") < 0:
+    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and _RETURN not in frame:
         return b"", frame[6:-2]  # most frames of most streams
     if frame.startswith(b"event: ") and frame.find(b"\r") < 0:
         end = frame.find(b"\n")

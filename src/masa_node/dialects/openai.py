@@ -5,7 +5,7 @@ a first chunk may hold only a role; middle chunks may lack the finish_reason key
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -62,6 +62,32 @@ class _Usual(msgspec.Struct):
     error: None = None
 
 
+class _Words(msgspec.Struct, forbid_unknown_fields=True):
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True):
+    delta: _Words | None = None
+    text: str | None = None
+    index: Literal[0] = 0
+    finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    logprobs: None = None
+
+
+class _UsualChunk(msgspec.Struct):
+    choices: Annotated[list[_Part], msgspec.Meta(max_length=1)]
+    usage: _Counts | None = None
+    error: None = None
+
+
+_NO_WORDS = _Words()
+_USUAL_CHUNK = msgspec.json.Decoder(_UsualChunk)
 _USUAL = msgspec.json.Decoder(_Usual)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _USAGE_DECODER = msgspec.json.Decoder(_Usage)
@@ -94,6 +120,29 @@ def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:
         usage.input_tokens, usage.output_tokens = answer.usage.prompt_tokens, answer.usage.completion_tokens
     choices.any_ended = True  # and is all there is
     return True
+
+
+def _mark_of_usual(data: bytes, usage: Usage, choices: Choices) -> Mark | None:
+    """Quickly: what nearly all frames of a chat are, noted as `mark` does it. None, and nothing is noted, if not.
+
+    Whatever is strictly of these types, the lenient reader would take for the same.
+    """
+    try:
+        chunk = _USUAL_CHUNK.decode(data)
+    except UNREADABLE:
+        return None
+    if chunk.usage is not None:
+        usage.note(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    if not chunk.choices:
+        return Mark.META
+    part = chunk.choices[0]
+    if part.finish_reason:
+        choices.ended(0)
+        return Mark.FINISH
+    choices.seen(0, is_told=part.finish_reason is not msgspec.UNSET)
+    words = part.delta or _NO_WORDS
+    has_part = part.text or words.content or words.reasoning_content or words.reasoning or words.refusal
+    return Mark.PIECE if has_part else Mark.META
 
 
 def is_about_an_end(frames: bytes) -> bool:
@@ -136,6 +185,24 @@ def mark_of_error(error: msgspec.Raw, data: bytes) -> Mark:
     return Mark.ERROR if is_error(error) or not is_json(data) else Mark.OVERLOOKED
 
 
+def _mark_of_any(event: bytes, data: bytes, usage: Usage, choices: Choices | None) -> Mark:
+    """What the frame of this event is, whatever it is."""
+    if not data or (not event and data in NOTHING):
+        return Mark.NOISE
+    if data == _DONE:
+        return Mark.END
+    envelope = read(data, _ENVELOPE)
+    if event == b"error" or (envelope is not None and is_error(envelope.error)):
+        return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
+    if envelope is None:
+        return mark_of_other(event, data, is_ours=False)
+    if is_given(envelope.usage):
+        note_usage(envelope.usage, usage)
+    if is_given(envelope.choices):
+        return mark_of_choices(envelope.choices, choices)
+    return mark_of_other(event, data, is_ours=is_given(envelope.object))
+
+
 class OpenAi:
     """See the module."""
 
@@ -157,21 +224,11 @@ class OpenAi:
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
-        data = data.strip()
-        if not data or (not event and data in NOTHING):
-            return Mark.NOISE
-        if data == _DONE:
-            return Mark.END
-        envelope = read(data, _ENVELOPE)
-        if event == b"error" or (envelope is not None and is_error(envelope.error)):
-            return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
-        if envelope is None:
-            return mark_of_other(event, data, is_ours=False)
-        if is_given(envelope.usage):
-            note_usage(envelope.usage, usage)
-        if is_given(envelope.choices):
-            return mark_of_choices(envelope.choices, choices)
-        return mark_of_other(event, data, is_ours=is_given(envelope.object))
+        if data != _DONE and choices is not None and not event:
+            usual = _mark_of_usual(data, usage, choices)
+            if usual is not None:
+                return usual
+        return _mark_of_any(event, data.strip(), usage, choices)
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
         """See `Dialect`."""
