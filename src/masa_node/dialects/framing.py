@@ -64,9 +64,12 @@ class SseFraming:
 
     def frames(self, chunk: bytes) -> list[bytes]:
         """See `Framing`."""
-        has_cr = chunk.find(b"\r") >= 0
+        has_cr = _RETURN in chunk
         if not has_cr and chunk.find(b"\n\n") == len(chunk) - 2:
             return [chunk]
+        if not has_cr and chunk.find(b"\n\n\n") < 0:
+            *whole, rest = chunk.split(b"\n\n")
+            return [frame + b"\n\n" for frame in whole] + ([rest] if rest else [])
         ends = [match.end() for match in (_BLANK_LINES if has_cr else _LF_BLANK_LINES).finditer(chunk)]
         if not ends or ends[-1] < len(chunk):
             ends.append(len(chunk))

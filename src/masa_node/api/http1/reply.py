@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -17,7 +17,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 _NOT_MODIFIED = 304
 PART_BYTES = 256 * 1024  # of a whole answer that are written in one go, and so lie in the loop's transport
 # What a head may consist of, so that nothing an LLM or a peer said can begin a header, or an answer, of its own.
-_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
+_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 _FIRST_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
@@ -196,7 +196,12 @@ class Reply:
 
 def lines_of(headers: RawHeaders) -> bytes:
     """As they are sent. Raises `ValueError` where one is none."""
-    lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-    if _LINES.fullmatch(lines) is None or lines.count(b"\n") != len(headers):
+    return b"".join(map(_line_of, headers))
+
+
+@lru_cache(maxsize=512)
+def _line_of(header: tuple[bytes, bytes]) -> bytes:
+    line = b"%b: %b\r\n" % header
+    if _LINE.fullmatch(line) is None:
         raise ValueError("a header holds what no header can")
-    return lines
+    return line
