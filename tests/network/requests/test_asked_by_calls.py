@@ -67,7 +67,7 @@ class Came:
         """All of it that is no time."""
         made = [(each.provider, each.result, each.is_local) for each in self.outcome.attempts]
         timeless = msgspec.structs.replace(
-            self.outcome, attempts=(), queued_s=0.0, total_s=0.0, first_piece_s=None, deadline_s=0.0
+            self.outcome, attempts=(), queued_s=0.0, total_s=0.0, first_piece_s=None, deadline_s=0.0, ended_at_unix_ns=0
         )
         return self.text, self.error, timeless, made
 

@@ -113,7 +113,7 @@ class Came:
             msgspec.structs.replace(
                 each,
                 attempts=tuple(Attempt(made.provider, made.result, 0.0, 0.0) for made in each.attempts),
-                queued_s=0.0, total_s=0.0, first_piece_s=None, deadline_s=0.0,
+                queued_s=0.0, total_s=0.0, first_piece_s=None, deadline_s=0.0, ended_at_unix_ns=0,
             )
             for each in self.outcomes
         ]  # fmt: skip
