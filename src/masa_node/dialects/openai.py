@@ -72,12 +72,13 @@ class _Words(msgspec.Struct, forbid_unknown_fields=True):
     function_call: None = None
 
 
-class _Part(msgspec.Struct, forbid_unknown_fields=True):
+class _Part(msgspec.Struct):
     delta: _Words | None = None
     text: str | None = None
     index: Literal[0] = 0
     finish_reason: str | msgspec.UnsetType | None = msgspec.UNSET
-    logprobs: None = None
+    message: None = None
+    finishReason: None = None  # noqa: N815 - as in `choices`
 
 
 class _UsualChunk(msgspec.Struct):
