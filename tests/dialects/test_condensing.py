@@ -72,7 +72,7 @@ def test_long_texts_and_runs_are_cut_and_still_texts_and_runs() -> None:
     assert small is not None
     assert len(small) < 3_000
     fields = json.loads(small)
-    assert json.loads(b'"%s"' % words).startswith(fields["a"][:-1])
+    assert json.loads(b'"%s"' % words).startswith(fields["a"][:-2])  # half an emoji, and the sign of a cut
     assert fields.keys() == {"a", "b", "c", "d", "e"}
     assert fields["e"] is True
 

@@ -27,7 +27,9 @@ _PART_COSTS_BYTES = 1024  # to find and to keep a part, or the end of a list, ta
 _MAX_TEXT_BYTES = 1024
 _MAX_RUN_BYTES = 256
 _MANY_PARTS = 1_000  # beyond them each is cut to _FEW_BYTES
-_FEW_BYTES = 32
+_FEW_BYTES = 40  # a name that decides fits, each of its letters written as an escape
+# Ends a text that was cut. No name of a model may hold it: else one would be taken for another that it begins with.
+_CUT = "\N{ZERO WIDTH SPACE}".encode()
 _FEW_BYTES_OF_RUN = 16  # a colon, a time or a count of tokens, and a comma
 _QUOTE = 34
 _BACKSLASH = 92
@@ -119,9 +121,9 @@ def _short_run(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
 def _short_text(data: bytes, start: int, end: int, most_bytes: int) -> bytes:
     if end - start <= most_bytes:
         return data[start:end]
-    match = _TEXT.match(data, start + 1, start + most_bytes)
+    match = _TEXT.match(data, start + 1, start + most_bytes - len(_CUT))
     text = data[start + 1 : match.end()] if match is not None else b""
-    return b'"' + text.decode("utf-8", "ignore").encode() + (b'"' if end <= len(data) else b"")
+    return b'"' + text.decode("utf-8", "ignore").encode() + (_CUT + b'"' if end <= len(data) else b"")
 
 
 def end_of_text(data: bytes, start: int) -> Steps[int]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import BadJson, BadModel, CallerError, PeerRefused
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies import peek as peeking
-from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS, Peeked, check_model, peek
+from masa_node.dialects.bodies.peek import MAX_FIELDS, MAX_MODEL_CHARS, Peeked, check_model, peek
+from masa_node.dialects.condensing import LARGE_BYTES, REQUEST_DEPTH, at_once, condensed
 from masa_node.network.requests.body_check import check_body
 from tests.dialects import recorded
 from tests.dialects.recorded import Body
@@ -319,3 +320,30 @@ def test_half_an_emoji_in_a_prompt_is_no_reason_to_refuse_it() -> None:
 def test_what_sdks_write_and_json_does_not_have_is_no_reason_to_refuse_it() -> None:
     body = b'\xef\xbb\xbf{"model":"m","temperature":NaN,"stream":true,"x":[Infinity,-Infinity]}'
     assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=True)
+
+
+MANY = ",".join(f'"{number}":""' for number in range(MAX_FIELDS - 3))  # each text is kept shorter then
+ESCAPED_STREAM = "".join(f"\\u{ord(letter):04x}" for letter in "stream")
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoint"),
+    [
+        (r'"model":"gpt-4o-mini-2024-07-18-global-and-more"', Endpoint.OPENAI_CHAT),
+        (r'"model":"\u0067\u0070\u0074\u002d\u0034\u006f\u002dpro"', Endpoint.OPENAI_CHAT),
+        (r'"model":"%s"' % (r"\u6a21" * 200), Endpoint.OPENAI_CHAT),
+        (r'"model":"o1","model":"o\u0031%s"' % ("-pro" * 20), Endpoint.OPENAI_CHAT),
+        (f'"model":"m","stream":false,"{ESCAPED_STREAM}":true', Endpoint.OPENAI_CHAT),
+        (r'"model":"\u0067\u0070\u0074\u002d\u0034\u006f","name":"gpt-4o%s"' % ("-pro" * 20), Endpoint.OLLAMA_CHAT),
+    ],
+)
+@pytest.mark.parametrize("many", [MANY, '"x":1'])
+def test_of_a_large_body_no_part_of_a_name_is_taken_for_all_of_it(fields: str, endpoint: Endpoint, many: str) -> None:
+    body = f'{{{many},{fields},"messages":["{"x" * LARGE_BYTES}"]}}'.encode()
+    small = at_once(condensed(body, REQUEST_DEPTH))
+    assert small is not None
+    try:
+        peeked = peek(small, endpoint)
+    except CallerError:
+        return
+    assert peeked == peek(body, endpoint)
