@@ -1,5 +1,6 @@
 """Frames that differ in their words alone are known at a glance, and are seen as by a look at each."""
 
+import re
 from collections.abc import Callable
 from copy import copy
 
@@ -15,6 +16,13 @@ from tests.dialects import recorded
 from tests.dialects.chunking import FEW, chunks_of
 from tests.dialects.recorded import Stream, sse
 from tests.examples import times
+
+_SAID = re.compile(rb'("(?:content|text|response|thinking|delta|partial_json|arguments)":\s?")[^"\\]+(?=")')
+# Names in which readers see more than words.
+NAMES = (
+    *("finish_reason", "finishReason", "choices", "usage", "error", "done", "index", "success", "response", "type"),
+    *("stop_reason", "done_reason", "event: response.", "event: content_block_", "message_stop", "[DONE]", "data: "),
+)
 
 OPENAI = DIALECTS[DialectName.OPENAI]
 ANTHROPIC = DIALECTS[DialectName.ANTHROPIC]
@@ -205,3 +213,14 @@ def test_whatever_the_words_are_the_verdict_is_the_same(words: list[bytes]) -> N
             quick.feed(frame)
         slow.feed(frame)
         assert (quick.ended, str(quick.fault), quick.is_whole()) == (slow.ended, str(slow.fault), slow.is_whole())
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_words_that_are_the_name_of_a_field_are_words(stream: Stream, name: str) -> None:
+    frames = [_SAID.sub(rb"\g<1>" + name.encode(), frame) for frame in stream.frames]
+    for read in (frames, [b"".join(frames)]):
+        tracker = StreamTracker(stream.dialect)
+        assert b"".join(map(tracker.feed, read)) + tracker.finish() == b"".join(frames)
+        assert tracker.fault is None
+        assert tracker.usage == stream.usage

@@ -74,7 +74,7 @@ class Choices:
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other."""
         if not self._is_plain_noted:
-            self.seen(0, is_told=frames.count(b'"finish_reason"') > 0)
+            self.seen(0, is_told=frames.count(b'"finish_reason":') > 0)
             self._is_plain_noted = self.is_told
 
     def note(self, raw: msgspec.Raw) -> tuple[bool, bool]:
