@@ -1,14 +1,17 @@
 """Frames that differ in their words alone are known at a glance, and are seen as by a look at each."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
+from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
@@ -224,3 +227,47 @@ def test_words_that_are_the_name_of_a_field_are_words(stream: Stream, name: str)
         assert b"".join(map(tracker.feed, read)) + tracker.finish() == b"".join(frames)
         assert tracker.fault is None
         assert tracker.usage == stream.usage
+
+
+class ByEachFrame:
+    """A dialect in which no frames are known quickly."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def plain_frames(self, frames: bytes) -> int:
+        del frames
+        return 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._dialect, name)
+
+
+def verdict(dialect: Dialect, frames: Sequence[bytes], *, gives_reasons: bool) -> tuple[object, ...]:
+    """Also of a server that is known to say why its answers stop."""
+    endings, ended = Endings(), Choices()
+    ended.ended(0)
+    if gives_reasons:
+        endings.judge_whole(ended)
+    tracker = StreamTracker(dialect, endings)
+    out = b"".join(map(tracker.feed, frames))
+    return out + tracker.finish(), state(tracker)
+
+
+CANCELLED = sse(b'{"type":"response.cancelled","response":{"status":"cancelled","output":[]}}', "response.cancelled")
+DELTA = sse(b'{"type":"response.output_text.delta","delta":"a"}', "response.output_text.delta")
+RESPONSES = Stream("cancelled", DIALECTS[DialectName.OPENAI_RESPONSES], (DELTA, DELTA, CANCELLED), Usage())
+NATIVE = Stream("no choices", DIALECTS[DialectName.CLOUDFLARE], (*[sse(b'{"response":"a"}')] * 3, DONE), Usage())
+
+
+@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, NATIVE], ids=str)
+@pytest.mark.parametrize("gives_reasons", [True, False])
+def test_a_stream_that_is_cut_anywhere_is_told_of_as_by_a_look_at_each_frame(
+    stream: Stream, *, gives_reasons: bool
+) -> None:
+    by_each = cast("Dialect", ByEachFrame(stream.dialect))
+    for end in range(max(len(stream.frames) - 9, 0), len(stream.frames) + 1):
+        frames = stream.frames[:end]
+        expected = verdict(by_each, frames, gives_reasons=gives_reasons)
+        assert verdict(stream.dialect, frames, gives_reasons=gives_reasons) == expected
+        assert verdict(stream.dialect, [b"".join(frames)], gives_reasons=gives_reasons) == expected

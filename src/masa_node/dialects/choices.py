@@ -72,8 +72,8 @@ class Choices:
             self.any_ended = True
 
     def note_plain(self, frames: bytes) -> None:
-        """Frames went by unread that hold words of the first choice, and of no other."""
-        if not self._is_plain_noted:
+        """Frames went by unread that hold words of the first choice, and of no other, where the format has choices."""
+        if not self._is_plain_noted and frames.count(b'"choices"'):
             self.seen(0, is_told=frames.count(b'"finish_reason":') > 0)
             self._is_plain_noted = self.is_told
 
