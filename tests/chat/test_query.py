@@ -31,3 +31,15 @@ def test_exactly_the_mark_of_a_beta_crosses_to_a_peer(query: str, crosses: str) 
 )
 def test_what_could_move_an_upstream_goes_nowhere(part: str) -> None:
     assert query_up(f"{part}&beta=true".encode()) == "beta=true"
+
+
+@pytest.mark.parametrize(
+    "part", ["model=x", "Model=x", "mo%64el=x", "model", "deployment_id=x", "engine=x", "user_model=x"]
+)
+def test_what_could_name_another_model_than_the_body_goes_nowhere(part: str) -> None:
+    assert query_up(f"{part}&api-version=1".encode()) == "api-version=1"
+
+
+@pytest.mark.parametrize("part", ["model=x", "api_key=x", "api_base=x", "y=//evil"])
+def test_what_stands_behind_a_semicolon_is_looked_at_too(part: str) -> None:
+    assert query_up(f"x=1;{part}&beta=true;x=2".encode()) == "beta=true;x=2"

@@ -13,12 +13,14 @@ _QUERY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/?%\[\]|-]*")
 _CREDENTIALS = re.compile(r".*(?:key|token|secret|password|passwd|auth|authorization|signature|sig|credential)s?")
 # What could send an LLM server, or a gateway before it, to ask somebody else.
 _ADDRESS_NAMES = re.compile(r".*(?:url|uri|base|host|proxy|endpoint|target).*")
+# What could name another model than the body does, which was looked up: LiteLLM takes `?model=` before the body's.
+_MODEL_NAMES = re.compile(r".*(?:model|deployment|engine).*")
 # What a stranger's LLM server gets to see: Anthropic's SDK marks with it that a beta feature is asked for.
 _TO_PEERS = re.compile(r"beta=[A-Za-z0-9._-]{1,32}")
 
 
 def query_up(raw: bytes) -> str:
-    """What of this query goes up to an LLM server of this node's own: all but credentials and addresses.
+    """What of this query goes up to an LLM server of this node's own: all but credentials, addresses and models.
 
     Raises `CallerError`.
     """
@@ -29,11 +31,13 @@ def query_up(raw: bytes) -> str:
             f"The URL's ?query is longer than {MAX_QUERY_CHARS} characters, or holds what must be percent-encoded."
         )
     parts = (part for part in raw.decode("ascii").split("&") if part)
-    return "&".join(part for part in parts if _is_harmless(*unquote(part).lower().partition("=")[::2]))
+    return "&".join(part for part in parts if all(map(_is_harmless, part.split(";"))))  # which some servers part, too
 
 
-def _is_harmless(name: str, value: str) -> bool:
-    return not (_CREDENTIALS.fullmatch(name) or _ADDRESS_NAMES.fullmatch(name) or "//" in unquote(value))
+def _is_harmless(part: str) -> bool:
+    name, _, value = unquote(part).lower().partition("=")
+    names = (_CREDENTIALS, _ADDRESS_NAMES, _MODEL_NAMES)
+    return "//" not in unquote(value) and not any(each.fullmatch(name) for each in names)
 
 
 def query_to_peer(query: str) -> str:
