@@ -191,6 +191,17 @@ async def test_a_key_with_a_ceiling_keeps_requests_here(tmp_path: Path) -> None:
     assert "can only tighten" in OPENAI.message_in(looser.body)
 
 
+@pytest.mark.parametrize("long", ["", "x" * LARGE_BYTES])
+async def test_a_key_for_some_models_has_none_beside_them_in_the_body(tmp_path: Path, long: str) -> None:
+    body = json.dumps({**json.loads(OPENAI.ask()), "models": ["other"], "x": long}).encode()
+    for rules, status in ((KeyRules((MODEL,)), 400), (KeyRules(), 200)):
+        folder = tmp_path / str(status)
+        folder.mkdir()
+        async with shared(folder, OPENAI, rules) as (node, key):
+            reply = await post(node.port, OPENAI.endpoint, body, (("x-api-key", key),))
+        assert reply.status == status, reply.body
+
+
 async def test_lists_have_only_the_models_that_a_key_allows(tmp_path: Path) -> None:
     async with shared(tmp_path, rules=KeyRules(("other",)), API_KEY="own", DEMO="1") as (node, key):
         for path in ("/v1/models", "/api/tags", "/api/v1/llm/models"):

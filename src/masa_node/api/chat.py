@@ -99,7 +99,7 @@ class ChatEndpoints:
                 return None
         try:
             terms = self._terms(place.endpoint, entry, asked.head)
-            peeked = glanced or peek(body, terms.endpoint, place.model)
+            peeked = glanced or peek(body, terms.endpoint, place.model, allows_all=caller.allows_all)
             is_odd = terms.is_packed or (self._aliasing.has_any and self._aliasing.is_alias(peeked.model))
             row = None if is_odd else way.row(peeked.model, terms.endpoint)
             if row is None:
@@ -133,13 +133,13 @@ class ChatEndpoints:
     async def _request(
         self, endpoint: Endpoint, entry: Entry, head: Head, body: bytes, request_id: RequestId, came_s: float
     ) -> Request:
-        terms, in_path = self._terms(endpoint, entry, head), entry.place.model
+        terms, in_path, any_model = self._terms(endpoint, entry, head), entry.place.model, entry.caller.allows_all
         form = form_type(terms.headers, endpoint)
-        glanced = glance(body, endpoint, in_path) if entry.caller.allows_all and not form else None
+        glanced = glance(body, endpoint, in_path) if any_model and not form else None
         if form:
             peeked = peek_form(body, form)
         else:
-            peeked = glanced or peek(await readable(body, REQUEST_DEPTH), endpoint, in_path)
+            peeked = glanced or peek(await readable(body, REQUEST_DEPTH), endpoint, in_path, allows_all=any_model)
         ways = ways_to(endpoint, may_translate=terms.may_translate)
         model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
         if model != peeked.model and in_path is None:

@@ -130,7 +130,7 @@ NAMES = [
     "\u017ftream",
     "mod\u0065l",
     "mod\\u0065l",
-    "\\u017Ftream",
+    "\\u017Ftream", "models", "FallBacks",
     "n",
     "",
 ]
@@ -163,9 +163,10 @@ def test_what_is_read_quickly_of_a_small_body_is_what_a_longer_look_says(
     comma, colon = between
     text = comma.join(f'"{name}"{colon}{value}' for name, value in fields)
     body = f"{around if around != 'x' else ''}{{{text}}}{around if around == 'x' else ''}".encode()
-    quickly = peeking._read_once(body, endpoint)
-    if quickly is not None:
-        assert quickly == peeking._read_whole(body, endpoint)
+    for allows_all in (True, False):
+        quickly = peeking._read_once(body, endpoint, allows_all=allows_all)
+        if quickly is not None:
+            assert quickly == peeking._read_whole(body, endpoint, allows_all=allows_all)
 
 
 def test_escapes_are_read_in_names_and_values() -> None:
@@ -347,3 +348,16 @@ def test_of_a_large_body_no_part_of_a_name_is_taken_for_all_of_it(fields: str, e
     except CallerError:
         return
     assert peeked == peek(body, endpoint)
+
+
+@pytest.mark.parametrize("field", ["models", "Models", r"mod\u0065ls", "fallbacks", "context_window_fallbacks"])
+@pytest.mark.parametrize("messages", ["[]", '["%s"]' % ("x" * LARGE_BYTES)])
+def test_who_may_not_ask_every_model_may_name_no_other_beside_its_own(field: str, messages: str) -> None:
+    body = f'{{"model":"m","messages":{messages},"{field}":["n"]}}'.encode()
+    small = at_once(condensed(body, REQUEST_DEPTH))
+    assert small is not None
+    assert peek(small, Endpoint.OPENAI_CHAT) == Peeked("m", wants_stream=False)
+    with pytest.raises(BadModel, match=r"another model .* Leave it out"):
+        peek(small, Endpoint.OPENAI_CHAT, allows_all=False)
+    inner = f'{{"model":"m","messages":[{{"{field}":["n"]}}],"x":"{field}"}}'.encode()
+    assert peek(inner, Endpoint.OPENAI_CHAT, allows_all=False).model == "m"

@@ -32,6 +32,7 @@ def check(body: bytes, endpoint: Endpoint = Endpoint.OPENAI_CHAT, *, wants_strea
         b'{"a":1,"a":12,"model":"tiny"}',
         b'{"a":12,"a":1,"model":"tiny"}',
         b'{"a":[1],"a":[1,2],"model":"tiny"}',
+        b'{"model":"tiny","models":null}',
     ],
 )
 def test_a_body_that_can_only_be_read_in_one_way_is_taken(body: bytes) -> None:
@@ -53,6 +54,8 @@ def test_the_bodies_of_real_clients_are_taken(recorded: Body) -> None:
     [
         b'{"model":"tiny","model":"other"}',
         b'{"model":"other","model":"tiny"}',
+        b'{"model":"tiny","models":["other"]}',
+        b'{"model":"tiny","Fallbacks":[]}',
         b'{"model":"tiny","Model":"other"}',
         b'{"MODEL":"other","model":"tiny"}',
         b'{"Model":"tiny"}',

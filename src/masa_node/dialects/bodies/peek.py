@@ -87,6 +87,20 @@ def _check_name(models: list[bytes], fields: Fields) -> None:
             )
 
 
+# By which gateways ask for another model when the first one fails: OpenRouter's, LiteLLM's.
+_OTHER_MODELS = frozenset({"models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"})
+
+
+def _check_others(body: bytes) -> None:
+    """Raises `BadModel` where this body may name other models, for a caller that may not ask for every one."""
+    for own, value in fields_as_written(body):
+        if own.casefold() in _OTHER_MODELS and value != b"null":
+            raise BadModel(
+                f"The body has the field `{own}`, by which a server may ask another model than one that is allowed. "
+                "Leave it out."
+            )
+
+
 def _error_of(name: str) -> type[CallerError]:
     return BadModel if name == "model" else CallerError
 
@@ -125,21 +139,22 @@ _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 _STREAMS_BY_DEFAULT = frozenset({Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE})
 
 
-def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked:
-    """Read the body of a request through this endpoint; the model's name only if it is not in the path.
+def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None, *, allows_all: bool = True) -> Peeked:
+    """Read the body of a request through this endpoint; the model's name only if it is not in the path. `allows_all`:
+    may its caller ask for any model? Else it may name no other one beside its own.
 
     Raises `BadJson` if it is not a JSON object, `BadModel` if it names no usable model, `CallerError` if it could be
     read in another way, too.
     """
-    decides = _read_once(body, endpoint) if len(body) <= SMALL_BYTES else None
-    written, flag, name = decides or _read_whole(body, endpoint)
+    decides = _read_once(body, endpoint, allows_all=allows_all) if len(body) <= SMALL_BYTES else None
+    written, flag, name = decides or _read_whole(body, endpoint, allows_all=allows_all)
     model = model_in_path if model_in_path is not None else read(written, TEXT)
     if endpoint is Endpoint.OLLAMA_SHOW:  # its clients send either, and the Ollama CLI an empty `model` beside `name`
         model = model or read(name, TEXT)
     return Peeked(check_model(model), streams(flag, endpoint))
 
 
-def _read_once(body: bytes, endpoint: Endpoint) -> _Decides | None:
+def _read_once(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decides | None:
     """What decides, of a small body that can be read in one way only; None where that takes a longer look to tell."""
     try:
         fields = FIELDS.decode(body)
@@ -148,9 +163,10 @@ def _read_once(body: bytes, endpoint: Endpoint) -> _Decides | None:
     least_bytes = 1  # that such fields can be written in
     for name, value in fields.items():
         least_bytes += len(name) + len(value) + 4
-        if (folded := name.casefold()) in _MAY_DECIDE and (
-            folded != name or (name == "name" and endpoint in WITH_NAME)
-        ):
+        folded = name.casefold()
+        if folded in _MAY_DECIDE and (folded != name or (name == "name" and endpoint in WITH_NAME)):
+            return None
+        if not allows_all and folded in _OTHER_MODELS:
             return None
     # With another field, a space or an escape it would be longer: as it is, none of them is there twice.
     if len(body) != least_bytes and (
@@ -162,7 +178,7 @@ def _read_once(body: bytes, endpoint: Endpoint) -> _Decides | None:
     return fields.get("model", ABSENT), fields.get("stream", ABSENT), fields.get("name", ABSENT)
 
 
-def _read_whole(body: bytes, endpoint: Endpoint) -> _Decides:
+def _read_whole(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decides:
     """The same of any body. Raises `BadJson`, `BadModel`, `CallerError`."""
     if not body:
         raise BadJson('The request has no body. Send a JSON object such as {"model": "...", "messages": [...]}.')
@@ -172,6 +188,8 @@ def _read_whole(body: bytes, endpoint: Endpoint) -> _Decides:
         raise BadJson(f"The body is not a JSON object: {exc}. Send one as the LLM's documentation describes.") from exc
     if _may_repeat(body, endpoint, fields):
         _check_repeated(body, endpoint)
+    if not allows_all:
+        _check_others(body)
     return fields.model, fields.stream, fields.name
 
 

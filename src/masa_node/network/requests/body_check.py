@@ -29,10 +29,9 @@ def check_body(body: bytes, endpoint: Endpoint, model: str, *, wants_stream: boo
     """
     if not form:
         check_fields(body)
+    in_path = model if endpoint in _MODEL_IS_IN_URL else None
     try:
-        peeked = (
-            peek_form(body, form) if form else peek(body, endpoint, model if endpoint in _MODEL_IS_IN_URL else None)
-        )
+        peeked = peek_form(body, form) if form else peek(body, endpoint, in_path, allows_all=False)
     except CallerError as exc:
         raise PeerRefused(exc.message) from exc
     if peeked.model != model:
