@@ -361,3 +361,27 @@ def test_who_may_not_ask_every_model_may_name_no_other_beside_its_own(field: str
         peek(small, Endpoint.OPENAI_CHAT, allows_all=False)
     inner = f'{{"model":"m","messages":[{{"{field}":["n"]}}],"x":"{field}"}}'.encode()
     assert peek(inner, Endpoint.OPENAI_CHAT, allows_all=False).model == "m"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"name":"m","Name":"other"}',
+        '{"NAME":"other","name":"m"}',
+        '{"name":"m","name":"other"}',
+        r'{"name":"m","n\u0061me":"other"}',
+        r'{"name":"m","\u004eame":"other"}',
+        '{"Name":"m"}',
+        '{"model":"","name":"m","Name":"other"}',
+    ],
+)
+def test_a_model_to_be_shown_has_one_name(body: str) -> None:
+    with pytest.raises(BadModel):
+        peek(body.encode(), Endpoint.OLLAMA_SHOW)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"name":"m"}', '{"model":"m","name":"m"}', '{"model":"","name":"m","x":{"name":"n"}}']
+)
+def test_a_model_is_shown_by_either_name(body: str) -> None:
+    assert peek(body.encode(), Endpoint.OLLAMA_SHOW).model == "m"

@@ -49,7 +49,7 @@ def fields_as_written(body: bytes) -> Fields:
 def _check_repeated(body: bytes, endpoint: Endpoint) -> None:
     """Raises `BadModel` or `CallerError` where this body could be read in two ways. It has to be a JSON object."""
     fields = fields_as_written(body)
-    for name in _DECIDING:
+    for name in (*_DECIDING, "name") if endpoint is Endpoint.OLLAMA_SHOW else _DECIDING:
         _check_one(name, [(own, value) for own, value in fields if own.casefold() == name])  # Go folds by Unicode, too
     if endpoint in WITH_NAME:
         _check_name([value for own, value in fields if own == "model"], fields)
@@ -63,6 +63,8 @@ def _may_repeat(body: bytes, endpoint: Endpoint, read_once: "_Body") -> bool:
     if lower.count(b'"stream"') != (read_once.stream is not ABSENT):
         return True
     if lower.count(b"\\u") and _ESCAPED.search(lower) is not None:
+        return True
+    if endpoint is Endpoint.OLLAMA_SHOW and lower.count(b'"name"') != (read_once.name is not ABSENT):
         return True
     return (endpoint in WITH_NAME and b'"name"' in lower) or (not body.isascii() and _LONG_S in body)
 
@@ -102,7 +104,7 @@ def _check_others(body: bytes) -> None:
 
 
 def _error_of(name: str) -> type[CallerError]:
-    return BadModel if name == "model" else CallerError
+    return CallerError if name == "stream" else BadModel
 
 
 def _read(value: bytes) -> str | bytes:
