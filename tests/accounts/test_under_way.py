@@ -90,6 +90,19 @@ async def test_an_answer_that_had_begun_keeps_the_status_that_its_caller_has() -
     assert (told.error, told.status) == (EndedByOwner.code, 200)
 
 
+async def test_those_that_the_node_cuts_when_it_stops_have_not_left() -> None:
+    it = UnderWay()
+    it.add(asked("a"), asyncio.ensure_future(asyncio.sleep(0)))
+    it.add(asked("b"), asyncio.ensure_future(asyncio.sleep(0)))
+    it.end("a")
+    it.stop()
+    gone = [outcome(request_id=each, error=CALLER_GONE, status=status) for each in "ab" for status in (499, 200)]
+    ends = [(told.error, told.status) for told in map(it.as_ended, gone)]
+    assert ends == [(EndedByOwner.code, 403), (EndedByOwner.code, 200), ("stopping", 503), ("stopping", 200)]
+    assert it.as_ended(outcome(request_id="b", error="stalled")).error == "stalled"
+    assert it.as_ended(outcome(request_id="b")).error is None
+
+
 async def test_where_the_caller_has_left_too_nobody_is_told() -> None:
     it = UnderWay()
     ended = Answering(it, asked("a"))

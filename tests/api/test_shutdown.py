@@ -66,6 +66,8 @@ async def test_a_stream_that_does_not_end_is_cut_when_the_grace_time_is_over(tmp
             reply = await waiting.reply()
             assert (reply.status, reply.error_code) == (503, "stopping")
         assert await asyncio.to_thread(node.process.wait, 5) == 0
+        (request,) = node.requests_logged()  # of the other one nothing was asked yet
+        assert (request["error"], request["status"]) == ("stopping", 200)
         assert "Traceback" not in node.log
 
 

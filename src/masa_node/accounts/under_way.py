@@ -10,7 +10,7 @@ import msgspec
 
 from masa_node.accounts.events import Events
 from masa_node.chat.journal_errors import EndedByOwner
-from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, STATUS_STOPPING, STOPPING, Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.chat.statuses import status_of_kind
 
@@ -82,6 +82,11 @@ class UnderWay:
         self._events = events if events is not None else Events()
         self._entries: dict[Entry, None] = {}  # in the order in which they came
         self._ended = 0
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """The node cuts all that are under way still."""
+        self._is_stopping = True
 
     def add(self, request: Request, answering: Answering | None = None) -> Entry:
         """The running task, or what is given, begins to answer it; `remove` once it has ended."""
@@ -126,13 +131,16 @@ class UnderWay:
 
     def as_ended(self, outcome: Outcome) -> Outcome:
         """The outcome, which says so where it was not the caller that left, with the status that was told."""
-        if not self._ended or outcome.error != CALLER_GONE:
+        if outcome.error != CALLER_GONE or not (self._ended or self._is_stopping):
             return outcome
-        is_ended = any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries)
-        if not is_ended:
+        if any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries):
+            error, status = EndedByOwner.code, _STATUS_ENDED
+        elif self._is_stopping:
+            error, status = STOPPING, STATUS_STOPPING
+        else:
             return outcome
-        status = _STATUS_ENDED if outcome.status == STATUS_CALLER_GONE else outcome.status
-        return msgspec.structs.replace(outcome, error=EndedByOwner.code, status=status)
+        status = status if outcome.status == STATUS_CALLER_GONE else outcome.status
+        return msgspec.structs.replace(outcome, error=error, status=status)
 
 
 def _begun(entry: Entry) -> Callable[[], RequestUnderWay]:

@@ -57,7 +57,8 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
             node = Node(settings, http, address_of(sock))
             for spec in specs:
                 node.add_spec(spec)
-            server = Server(node.app, grace_s, by_calls=node.app, on_stop=node.access.events.end)
+            access = node.access
+            server = Server(node.app, grace_s, None, node.app, access.events.end, access.under_way.stop)
             failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(server.take_requests(sock))

@@ -26,8 +26,8 @@ class Server:
     """Run `take_requests` in a task; `listening` is set once it does, `ended` when it is over.
 
     `stop` lets answers under way end, for `grace_s` at most; called again, it waits for none. Cancelled, it waits for
-    none either. `on_stop` ends those that would never end by themselves. When `take_requests` has returned, no
-    connection is open and no answer is under way.
+    none either. `on_stop` ends those that would never end by themselves; `on_cut` hears that the others are cut. When
+    `take_requests` has returned, no connection is open and no answer is under way.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Server:
         tls: ssl.SSLContext | None = None,
         by_calls: WithoutTask | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        on_cut: Callable[[], None] = lambda: None,
     ) -> None:
         self.listening, self.ended = asyncio.Event(), asyncio.Event()
         lines = b"x-masa-node: %b\r\n" % __version__.encode()
@@ -44,6 +45,7 @@ class Server:
         self._grace_s = grace_s
         self._tls = tls
         self._on_stop = on_stop
+        self._on_cut = on_cut
         self._grace: asyncio.Timeout | None = None
         self._stopping = asyncio.Event()
 
@@ -85,6 +87,7 @@ class Server:
         connections = self._connections
         connections.stop()
         await asyncio.sleep(ACCEPTED_WITHIN_S)
+        self._on_cut()
         for task in list(connections.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):
