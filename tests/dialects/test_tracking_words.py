@@ -271,3 +271,15 @@ def test_a_stream_that_is_cut_anywhere_is_told_of_as_by_a_look_at_each_frame(
         expected = verdict(by_each, frames, gives_reasons=gives_reasons)
         assert verdict(stream.dialect, frames, gives_reasons=gives_reasons) == expected
         assert verdict(stream.dialect, [b"".join(frames)], gives_reasons=gives_reasons) == expected
+
+
+@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, NATIVE], ids=str)
+def test_a_stream_that_ends_inside_its_last_frame_with_its_connection_is_cut(stream: Stream) -> None:
+    before, last = b"".join(stream.frames[:-1]), stream.frames[-1]
+    for end in range(1, len(last.rstrip())):
+        tracker = StreamTracker(stream.dialect)
+        tracker.feed(before)
+        is_whole = tracker.is_whole()
+        tracker.feed(last[:end])
+        tracker.finish()
+        assert (tracker.fault is None) <= is_whole, last[:end]

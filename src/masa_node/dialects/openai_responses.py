@@ -119,6 +119,8 @@ class OpenAiResponses(OpenAi):
             return Mark.ERROR if kind in _FAILED else mark_of_error(fields.error, data)
         if not kind.startswith(_OURS):
             return _mark_of_other(kind, fields, data)
+        if fields is _NONE:  # the name of the event alone came, or it is no JSON
+            return Mark.ALIEN
         if kind not in _ENDS:
             return _mark_of_kind(kind, fields)
         response = read(fields.response, _RESPONSE)
