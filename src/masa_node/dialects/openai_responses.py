@@ -82,9 +82,11 @@ def _is_part(kind: str, event: _Response) -> bool:
 
 
 def _mark_of_kind(kind: str, event: _Response) -> Mark:
-    if _is_part(kind, event):
-        return Mark.PIECE
-    return Mark.NOISE if is_heartbeat_name(kind) else Mark.META
+    if is_heartbeat_name(kind):
+        return Mark.NOISE
+    if event is _NONE:  # only the name came, or what is no JSON
+        return Mark.ALIEN
+    return Mark.PIECE if _is_part(kind, event) else Mark.META
 
 
 def _mark_of_other(kind: str, fields: _Response, data: bytes) -> Mark:
@@ -119,9 +121,7 @@ class OpenAiResponses(OpenAi):
             return Mark.ERROR if kind in _FAILED else mark_of_error(fields.error, data)
         if not kind.startswith(_OURS):
             return _mark_of_other(kind, fields, data)
-        if fields is _NONE:  # the name of the event alone came, or it is no JSON
-            return Mark.ALIEN
-        if kind not in _ENDS:
+        if kind not in _ENDS or fields is _NONE:
             return _mark_of_kind(kind, fields)
         response = read(fields.response, _RESPONSE)
         _note_usage(response, usage)
