@@ -27,6 +27,7 @@ _MAY_DECIDE = frozenset({*_DECIDING, "name"})
 WITH_NAME = frozenset(
     {Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.NATIVE}
 )
+_MAY_GO_BY_NAME = WITH_NAME | {Endpoint.OLLAMA_SHOW}
 # A letter of these names, written otherwise: no encoder escapes one, but `\u00e9` and the like are everywhere.
 _ESCAPED = re.compile(rb"\\u00(?:[46][1-f]|[57][2-4])|\\u017f")
 _LONG_S = "\N{LATIN SMALL LETTER LONG S}".encode()
@@ -166,7 +167,7 @@ def _read_once(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decides
     for name, value in fields.items():
         least_bytes += len(name) + len(value) + 4
         folded = name.casefold()
-        if folded in _MAY_DECIDE and (folded != name or (name == "name" and endpoint in WITH_NAME)):
+        if folded in _MAY_DECIDE and (folded != name or (name == "name" and endpoint in _MAY_GO_BY_NAME)):
             return None
         if not allows_all and folded in _OTHER_MODELS:
             return None
@@ -177,7 +178,7 @@ def _read_once(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decides
         or b"\\u0" in body
     ):
         return None
-    return fields.get("model", ABSENT), fields.get("stream", ABSENT), fields.get("name", ABSENT)
+    return fields.get("model", ABSENT), fields.get("stream", ABSENT), ABSENT
 
 
 def _read_whole(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decides:
