@@ -131,9 +131,6 @@ class Catalog:
         self.absences = Absences()
         self.generation = 0  # another number after each change
 
-    def __repr__(self) -> str:
-        return f"Catalog({len(self._own)} of its own, {len(self._peers)} peers, {len(self._models)} models)"
-
     def put(self, provider: Provider, offers: list[ModelOffer] | None) -> None:
         """What this provider serves from now on; None: not known, an own one may be asked for anything.
 

@@ -84,19 +84,6 @@ class ByteBudget:
         self.held_bytes = 0
         self.growing: set[Pieces] = set()
 
-    def __repr__(self) -> str:
-        return f"ByteBudget(kept={self.kept_bytes}, growing={self.growing_bytes}, most={self.most_bytes})"
-
-    @property
-    def kept_bytes(self) -> int:
-        """What complete answers and bodies take: it is not taken back."""
-        return self.held_bytes - self.growing_bytes
-
-    @property
-    def growing_bytes(self) -> int:
-        """What those take that are still coming in."""
-        return sum(OVERHEAD_BYTES + each.size for each in self.growing)
-
     def lend(self, size: int) -> bool:
         """As for what is complete at once and small; `give_back` the same. False where it does not fit."""
         held_bytes = self.held_bytes + size + OVERHEAD_BYTES

@@ -16,9 +16,6 @@ class Gathered(Pieces):
         super().__init__(budget)
         self._limit_bytes = limit_bytes
 
-    def __repr__(self) -> str:
-        return f"Gathered({self.size} bytes)"
-
     def add(self, piece: bytes) -> None:
         """One more. Raises `NotAnAnswer` beyond the limit, too."""
         if self.size + len(piece) > self._limit_bytes:

@@ -24,7 +24,7 @@ from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.routing.answers.byte_budget import ByteBudget
 from masa_node.routing.answers.gathered import Gathered
 from masa_node.routing.answers.relay import Relay
-from masa_node.routing.answers.sound import is_sound, may_be_sound, sound_answer
+from masa_node.routing.answers.sound import may_be_sound, sound_answer
 from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
@@ -66,15 +66,15 @@ async def take_answer(
     """
     try:
         await check_status(response, dialect)
-        is_stream = is_stream and not may_be_sound(response, dialect.name)
+        is_sound = may_be_sound(response, dialect.name)
         sign()
         read = _with_signs(response, sign)
-        begun, is_over, shape = await _open(read, dialect, is_stream=is_stream)
+        begun, is_over, shape = await _open(read, dialect, is_stream=is_stream and not is_sound)
         if shape is Shape.STREAM:
             stream = AnswerStream(response, Relay(dialect, endings), begun, is_over, read)
             first, stream.read = await stream.first_piece(), None
             return stream.answer(dialect.name, first, heard)
-        if not is_over and is_sound(response, dialect.name, begun):
+        if is_sound and not is_over and is_bytes(begun):  # an error is JSON, whatever its head says
             return sound_answer(response, passed_back(response.headers), begun)
         return await _whole(response, read, begun, dialect, endings or Endings())
     except BaseException:

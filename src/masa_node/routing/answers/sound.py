@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.request import DialectName, Headers
-from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.routing.provider import Response
 
 _SOUND = "audio/"
@@ -16,11 +15,6 @@ _SOUND = "audio/"
 def may_be_sound(response: Response, dialect: DialectName) -> bool:
     """Does the head say that a sound comes?"""
     return dialect == DialectName.OPENAI_AUDIO and response.content_type.startswith(_SOUND)
-
-
-def is_sound(response: Response, dialect: DialectName, begun: bytes) -> bool:
-    """Is it one, by its first bytes? An error is JSON, whatever its head says."""
-    return may_be_sound(response, dialect) and is_bytes(begun)
 
 
 def sound_answer(response: Response, headers: Headers, begun: bytes) -> StreamedAnswer:
