@@ -2,7 +2,8 @@
 
 from masa_node.chat.request import Headers
 from masa_node.upstreams.http.answer import HttpAnswer
-from masa_node.upstreams.http.client import HttpClient, Way
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.target import Target
 from masa_node.upstreams.http.urls import merged_query
 from masa_node.upstreams.spec import UpstreamSpec
 
@@ -24,9 +25,10 @@ class Access:
         """See `HttpClient.post`; `query` is what the caller asks with."""
         return await self._http.post(self._url(url, query), self._all(headers), body)
 
-    def way(self, url: str, headers: Headers, query: str = "") -> Way:
-        """See `HttpClient.way`."""
-        return self._http.way(self._url(url, query), self._all(headers))
+    def way(self, url: str, headers: Headers, query: str) -> tuple[Target, bytes]:
+        """What is posted to, and the head of all requests there with these headers. Raises `ProxyFailed`."""
+        target = self._http.target_of(self._url(url, query))
+        return target, target.head(b"POST ", self._all(headers))
 
     def _url(self, url: str, asked: str = "") -> str:
         if not (self._query or asked):

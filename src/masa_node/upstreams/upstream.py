@@ -32,9 +32,9 @@ from masa_node.routing.provider import Sign, TakeWhole, no_sign
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.answer import HttpAnswer
-from masa_node.upstreams.http.client import HttpClient, Way
+from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.connection import Connection
-from masa_node.upstreams.http.target import with_body
+from masa_node.upstreams.http.target import Target, with_body
 from masa_node.upstreams.http.urls import deployment_of
 from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
 from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
@@ -53,7 +53,8 @@ class _KnownWay(msgspec.Struct, frozen=True):
     """What requests for a model at an endpoint, with the same headers and query, have in common."""
 
     url: str
-    way: Way
+    target: Target
+    head: bytes
     dialect: Dialect
     endings: Endings
 
@@ -182,7 +183,7 @@ class Upstream:
         """See `provider.AskNow`."""
         key = request.endpoint, request.model, request.headers, request.query
         known = self._ways.get(key) or self._new_way(key, request)
-        connection = self.http.post_now(known.way, request.body) if known is not None else None
+        connection = self.http.post_now(known.target, known.head, request.body) if known is not None else None
         return None if known is None or connection is None else AskedNow(self, known, request, connection)
 
     def _new_way(self, key: _WayKey, request: Request) -> _KnownWay | None:
@@ -191,13 +192,13 @@ class Upstream:
         if self._server is None or url is None or url in self._missing:
             return None
         try:
-            way = self._access.way(url, _headers_up(request, endpoint, self._server), query)
+            target, head = self._access.way(url, _headers_up(request, endpoint, self._server), query)
         except (ProviderError, ValueError):  # no such URL, or head, can be sent: `answer` says so
             return None
         if len(self._ways) >= MAX_WAYS:
             self._ways.clear()
         dialect = DIALECTS[DIALECT_OF_ENDPOINT[endpoint]]
-        known = self._ways[key] = _KnownWay(url, way, dialect, self._endings.of(model))
+        known = self._ways[key] = _KnownWay(url, target, head, dialect, self._endings.of(model))
         return known
 
     async def answer(self, request: Request, sign: Sign = no_sign, sent: "AskedNow | None" = None) -> Answer:
@@ -327,12 +328,12 @@ class AskedNow:
 
     def _taken(self) -> None:
         connection = self._connection
-        self._upstream.http.give_back(self._known.way.target, connection)
+        self._upstream.http.give_back(self._known.target, connection)
         self._upstream.answered_at(self._known.url, self._request.endpoint, connection.idle_since_s)
 
     def head(self) -> HttpAnswer | None:
         """See `provider.AskedNow`."""
-        return self._upstream.http.head_of(self._known.way.target, self._connection)
+        return self._upstream.http.head_of(self._known.target, self._connection)
 
     def heard(self) -> int:
         """See `provider.AskedNow`."""
@@ -344,8 +345,8 @@ class AskedNow:
 
     def waited_for(self) -> Awaitable[HttpAnswer]:
         """The response, once its head is here."""
-        way, body = self._known.way, self._request.body
-        return self._upstream.http.answer_on(self._connection, way.target, with_body(way.head, body))
+        request = with_body(self._known.head, self._request.body)
+        return self._upstream.http.answer_on(self._connection, self._known.target, request)
 
     def answered(self, usage: Usage) -> None:
         """See `provider.AskedNow`."""

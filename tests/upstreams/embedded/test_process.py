@@ -80,12 +80,12 @@ async def test_a_caller_who_goes_away_frees_the_slot(process: EmbeddedProcess) -
 
 async def test_one_that_is_killed_says_by_which_signal(process: EmbeddedProcess) -> None:
     await process.loaded()
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process._transport.get_pid(), signal.SIGKILL)
     assert await process.ended() == "it was ended by signal 9"
 
 
 async def test_one_that_is_killed_while_it_loads_was_never_loaded(process: EmbeddedProcess) -> None:
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process._transport.get_pid(), signal.SIGKILL)
     assert await process.loaded() == ""
     assert await process.ended() == "it was ended by signal 9"
 
@@ -95,7 +95,7 @@ async def test_ending_it_waits_until_it_is_gone_and_may_be_done_twice(process: E
     await process.end()
     await process.end()
     with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
+        os.kill(process._transport.get_pid(), 0)
 
 
 @pytest.mark.usefixtures("model")

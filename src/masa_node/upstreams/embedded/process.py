@@ -42,11 +42,6 @@ class EmbeddedProcess(asyncio.SubprocessProtocol):
         process.tell(msgspec.json.encode(options) + b"\n")
         return process
 
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._transport.get_pid()
-
     async def loaded(self) -> str:
         """Its URL, as soon as the model can be asked; "" if it has ended before."""
         return await asyncio.shield(self._address)

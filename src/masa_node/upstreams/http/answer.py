@@ -41,9 +41,6 @@ class HttpAnswer:
         """The first header of this (lower-case) name."""
         return self._first.get(name)
 
-    def _codings(self) -> list[str]:
-        return codings_in([value for name, value in self.headers if name == "content-encoding"])
-
     async def read_piece(self) -> bytes:
         """What has arrived, at least one byte; b"" when the body has ended in good order.
 
@@ -53,7 +50,7 @@ class HttpAnswer:
         if self._is_plain:
             return await self._read()
         if self._inflater is None:
-            codings = self._codings()
+            codings = codings_in(self.headers)
             begin = await self._begin(may_be_packed=bool(codings))
             self._inflater = inflater_for(codings, begin)
             if self._inflater is None:
@@ -104,7 +101,7 @@ class HttpAnswer:
 
     def take_unpacked(self) -> bytes | None:
         """As `take_now`, from the first bytes on. None as well for what may be compressed: `read_piece` can tell."""
-        if not self._is_plain and "content-encoding" in self._first and self._codings():
+        if not self._is_plain and "content-encoding" in self._first and codings_in(self.headers):
             return b""
         self._is_plain = True
         return self._connection.take_now() if self._connection is not None else b""

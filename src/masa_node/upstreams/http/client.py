@@ -19,7 +19,6 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Self
 
-import msgspec
 from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - its bare `tuple`s
 
 from masa_node.chat.errors import (
@@ -116,16 +115,11 @@ class HttpClient:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._sweep)
 
-    def way(self, url: str, headers: Headers) -> "Way":
-        """What all requests to this URL with these headers have in common. Raises `ProxyFailed`."""
-        target = self.target_of(url)
-        return Way(target, target.head(b"POST ", headers))
-
-    def post_now(self, way: "Way", body: bytes) -> Connection | None:
+    def post_now(self, target: Target, head: bytes, body: bytes) -> Connection | None:
         """POST the body over a connection that is kept; None, and nothing is sent, where there is none."""
-        connection = self._idle_connection(way.target)
+        connection = self._idle_connection(target)
         if connection is not None:
-            connection.send(*with_body(way.head, body))
+            connection.send(*with_body(head, body))
         return connection
 
     def head_of(self, target: Target, connection: Connection) -> HttpAnswer | None:
@@ -224,8 +218,9 @@ class HttpClient:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEARBY_READ_BYTES)
             if target.proxy is not None and target.tls:
                 await open_tunnel(sock, target.proxy, target.authority)
-            tls = await self._tls_context() if target.tls else None
-            name = target.host if target.tls else None
+            if target.tls and self._tls is None:
+                self._tls = await asyncio.to_thread(_tls_context)  # reads the trust store: tens of milliseconds
+            tls, name = (self._tls, target.host) if target.tls else (None, None)
             connection = Connection(loop, self._writes, self._reads)
             try:
                 await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
@@ -233,11 +228,6 @@ class HttpClient:
                 connection.connection_lost(None)  # a loop that was stopped in the middle may not tell it
                 raise
         return connection
-
-    async def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(_tls_context)  # reads the trust store: tens of milliseconds
-        return self._tls
 
     def _sweep(self) -> None:
         """Close what was not used for KEEP_ALIVE_S; once in a while, and only while there is anything."""
@@ -250,20 +240,13 @@ class HttpClient:
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
 
 
-class Way(msgspec.Struct, frozen=True):
-    """What requests to one URL with the same headers have in common; made by `HttpClient.way`."""
-
-    target: Target
-    head: bytes
-
-
 async def _dial(host: str, port: int) -> socket.socket:
     """A connected socket, over whichever address of the host answers first."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
 
 
-def _translated(exc: Exception) -> ProviderError:
+def _translated(exc: OSError | UnicodeError) -> ProviderError:
     error: ProviderError
     match exc:
         case socket.gaierror() | UnicodeError():
@@ -286,10 +269,8 @@ def _translated(exc: Exception) -> ProviderError:
             error = Unreachable(
                 f"no connection within {CONNECT_TIMEOUT_S:g} s. Is the address right? Is there a firewall?"
             )
-        case OSError():
-            error = Unreachable(f"no connection ({exc.strerror or exc}). Is the address right?")
         case _:
-            error = Unreachable(f"no connection ({type(exc).__name__}).")
+            error = Unreachable(f"no connection ({exc.strerror or exc}). Is the address right?")
     return error
 
 

@@ -6,6 +6,7 @@ The bytes decide, not the label alone: proxies leave `Content-Encoding: gzip` on
 import zlib
 
 from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, NotAnAnswer
+from masa_node.chat.request import Headers
 
 SLICE_BYTES = 64 * 1024  # given out at once, in less than a millisecond
 # Of one answer, unpacked. Whole answers are bounded below that; a stream of this size lasts for days.
@@ -21,8 +22,9 @@ _ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950, 2.2
 _TEXT = (b"{", b"[", b"\xef\xbb\xbf", b"data:", b"event:")
 
 
-def codings_in(values: list[str]) -> list[str]:
-    """The codings that these Content-Encoding headers name, in lower case, without `identity`."""
+def codings_in(headers: Headers) -> list[str]:
+    """The codings that the Content-Encoding headers among these name, in lower case, without `identity`."""
+    values = [value for name, value in headers if name == "content-encoding"]
     named = (part.strip().lower() for value in values for part in value.split(","))
     return [coding for coding in named if coding not in ("", "identity")]
 

@@ -56,6 +56,7 @@ class CloudflareServer(Server):
 
     label = "Cloudflare Workers AI"
     native = Endpoint.CLOUDFLARE_RUN
+    probe = None  # a model's name is a part of every URL
 
     def __init__(self, run_url: str, key: str, api_url: str = "") -> None:
         super().__init__(run_url.rstrip("/"), key, _PATHS)
@@ -70,10 +71,6 @@ class CloudflareServer(Server):
             raise ErrorAnswer(f"{model!r} cannot be a model's name there.", status=404)
         # One path segment, whatever the name holds; Cloudflare's own SDK encodes it in the same way.
         return f"{self.base}/{quote(model, safe='@')}"
-
-    def probe_url(self) -> None:
-        """See `Server`. A model's name is a part of every URL."""
-        return
 
     async def list_models(self, http: Access) -> list[ModelOffer]:
         """See `Server`. Pages until one brings nothing new."""

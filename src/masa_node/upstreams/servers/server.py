@@ -52,13 +52,13 @@ class Server(ABC):
 
     `label` is what it is called in words ("Ollama"), `native` the endpoint that its own chat endpoint is. `was_seen`:
     did it answer as such a server does, when it was asked what it is? `probe` is the endpoint that an empty request may
-    be posted to.
+    be posted to, None if there is none.
     """
 
     label: str
     native: Endpoint
     was_seen = False
-    probe = Endpoint.NATIVE
+    probe: Endpoint | None = Endpoint.NATIVE
 
     def __init__(self, base: str, key: str, paths: Mapping[Endpoint, str]) -> None:
         self.base = base
@@ -88,7 +88,7 @@ class Server(ABC):
 
     def probe_url(self) -> str | None:
         """A URL that an empty request may be posted to, to see whether anything is there; None if there is none."""
-        return self.base + self.paths[self.probe]
+        return self.base + self.paths[self.probe] if self.probe is not None else None
 
     @abstractmethod
     async def list_models(self, http: Access) -> list[ModelOffer]:
