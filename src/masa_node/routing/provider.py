@@ -29,17 +29,10 @@ TakeWhole = Callable[[Headers, bytes], bool]  # see `AskedNow`
 
 
 class Response(Protocol):
-    """The head of an answer that is on its way, and the way to its bytes."""
+    """The head of an answer that is on its way, with the names of `headers` in lower case, and the way to its bytes."""
 
-    @property
-    def status(self) -> int:
-        """As HTTP has it."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """Names in lower case."""
-        ...
+    status: int
+    headers: Headers
 
     @property
     def content_type(self) -> str:
@@ -120,18 +113,12 @@ class AskedNow(Begun, Protocol):
     """A request that was sent at once, and whose answer is read by calls as long as nothing is odd about it.
 
     Ends with `answer`, as if none of it had been read; or, when all of the response was read, with `answered` and
-    `OpenResponse.finish`; or when a whole answer was taken; or with `close`.
+    `OpenResponse.finish`; or when a whole answer was taken; or with `close`. It is answered in `dialect`; `endings` is
+    what the server has shown of how its answers end.
     """
 
-    @property
-    def dialect(self) -> Dialect:
-        """What is answered in."""
-        ...
-
-    @property
-    def endings(self) -> Endings:
-        """What the server has shown of how its answers end."""
-        ...
+    dialect: Dialect
+    endings: Endings
 
     @property
     def is_odd(self) -> bool:

@@ -35,16 +35,13 @@ class ConnectionState(IntEnum):
 
 
 class Connection(Protocol):
-    """A connection as the crowd sees it, and how it is closed."""
+    """A connection as the crowd sees it, and how it is closed. In its `state` since about `since_s` of the loop."""
+
+    since_s: float
 
     @property
     def state(self) -> ConnectionState:
-        """The state that it is in."""
-        ...
-
-    @property
-    def since_s(self) -> float:
-        """Since when, roughly; on the event loop's clock."""
+        """What it is in the middle of."""
         ...
 
     def close_if_idle(self) -> None:
