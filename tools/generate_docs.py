@@ -16,7 +16,7 @@ from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
 from masa_node.api.routes import GETS
-from masa_node.api.views.openapi import operations
+from masa_node.api.views.openapi import describe
 from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
 from masa_node.cli.main import app
@@ -80,8 +80,8 @@ def endpoints() -> str:
         "| endpoint | what it is |",
         "|---|---|",
     ]
-    for method, path, about in operations((*GETS, EVENTS), CHANGES):
-        lines.append(f"| `{method} {path}` | {about} |")
+    for path, methods in describe((*GETS, EVENTS), CHANGES)["paths"].items():
+        lines += [f"| `{method.upper()} {path}` | {each['summary']} |" for method, each in methods.items()]
     lines += [
         "",
         "## Headers of every answer",

@@ -96,11 +96,11 @@ class Aliasing:
     def _first_served(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
         if len(models) == 1:
             return models[0]
-        return next((model for model in models if self._is_served(model, privacy, ways)), "")
-
-    def _is_served(self, model: str, privacy: Privacy, ways: Ways) -> bool:
-        offers = self.offers_of(model)
-        return any(may_see(provider, privacy) for provider, offer in offers if not ways.isdisjoint(offer.endpoints))
+        for model in models:
+            for provider, offer in self.offers_of(model):
+                if may_see(provider, privacy) and not ways.isdisjoint(offer.endpoints):
+                    return model
+        return ""
 
 
 def _other(asked: str, model: str) -> str:

@@ -136,10 +136,7 @@ class App:
         if origin is not None:
             reply.amend = partial(_allow, origin)
             if method == "OPTIONS":  # a browser asks first whether it may ask, and without the key
-                place = Place(head.path)
-                return Entry(
-                    guard, origin, is_admitted=False, place=place, own_id=None, caller=OWNERS, keys_version=version
-                )
+                return Entry(guard, origin, request.is_admitted, Place(head.path), None, OWNERS, version)
         caller = guard.check_key(head.raw_path, headers)
         request.is_admitted = caller is not None
         place = place_of(head.path, head.raw_path)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -37,26 +38,18 @@ _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()
 
 
+@dataclass(slots=True, eq=False)
 class ChatEndpoints:
     """Serves the chat endpoints. `instance` is this process' own random name, to notice an LLM URL that leads back
     here; `aliasing` tells which model a name stands for; `access` knows what keys with names allow.
     """
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        limits: ChatLimits,
-        observe: Callable[[Outcome], None],
-        instance: str,
-        aliasing: Aliasing,
-        access: Access,
-    ) -> None:
-        self._access = access
-        self._aliasing = aliasing
-        self._dispatcher = dispatcher
-        self._limits = limits
-        self._observe = observe
-        self._instance = instance
+    _dispatcher: Dispatcher
+    _limits: ChatLimits
+    _observe: Callable[[Outcome], None]
+    _instance: str
+    _aliasing: Aliasing
+    _access: Access
 
     async def serve(self, endpoint: Endpoint, entry: Entry, asked: HttpRequest, reply: Reply, held: HeldBody) -> None:
         """Answer one request; returns when all is written, or without completing it when the answer was cut.

@@ -67,7 +67,8 @@ async def send_error(
         headers += _retry_after(error)
         if dialect == DialectName.ANTHROPIC:
             headers.append((b"request-id", request_id.encode()))  # the name that its SDK reads
-    if isinstance(error, ErrorAnswer) and text.status == _UNAVAILABLE and not _says_when(error):
+    says_nothing = isinstance(error, ErrorAnswer) and WHEN_TO_ASK_AGAIN.isdisjoint(name for name, _ in error.headers)
+    if says_nothing and text.status == _UNAVAILABLE:
         headers.append((b"retry-after", b"%d" % AWAY_RETRY_AFTER_S))  # llama.cpp while it loads its model
     if is_final(error) and not any(name == _SHOULD_RETRY for name, _ in headers):
         headers.append((_SHOULD_RETRY, b"false"))  # the SDKs of OpenAI and Anthropic send a 5xx twice more, else
@@ -77,11 +78,6 @@ async def send_error(
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await reply.whole(text.status, headers, body)
     return len(body)
-
-
-def _says_when(error: ErrorAnswer) -> bool:
-    """Did the LLM itself say whether to retry, and when?"""
-    return any(name in WHEN_TO_ASK_AGAIN for name, _ in error.headers)
 
 
 def _labelled_as_json(headers: Headers) -> RawHeaders:

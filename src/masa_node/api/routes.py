@@ -84,7 +84,7 @@ class Asked(msgspec.Struct, frozen=True):
         return dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True))
 
 
-# Makes an answer, at once or not: text or bytes, what is written as JSON, or that with a status and headers.
+# Makes an answer, at once or not: bytes, what is written as JSON, or that with a status and headers.
 Make = Callable[[NodeView, Asked], object]
 
 
@@ -162,7 +162,7 @@ def _node(view: NodeView, asked: Asked) -> object:
 def _root(view: NodeView, asked: Asked) -> object:
     if view.pages and wants_page(asked.headers):
         return view.pages.lead_there()
-    return f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models."
+    return f"Masa Node {__version__} is running. See /openapi.json, /api/v1/llm/models.".encode()
 
 
 def _page(view: NodeView, asked: Asked) -> object:
@@ -280,14 +280,5 @@ async def read_out(view: NodeView, path: str, head: Head, caller: Caller) -> tup
         made = await cast("Awaitable[object]", made)
     found = made if isinstance(made, Found) else Found(made)
     content_type = found.content_type or endpoint.content_type
-    return found.status, [(b"content-type", content_type), *found.headers], _encoded(found.value)
-
-
-def _encoded(value: object) -> bytes:
-    match value:
-        case bytes():
-            return value
-        case str():
-            return value.encode()
-        case _:
-            return msgspec.json.encode(value)
+    text = found.value if isinstance(found.value, bytes) else msgspec.json.encode(found.value)
+    return found.status, [(b"content-type", content_type), *found.headers], text

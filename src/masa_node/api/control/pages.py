@@ -43,14 +43,6 @@ SAFETY: RawHeaders = [
 ]
 
 
-class Page(msgspec.Struct, frozen=True):
-    """One file: its content type, its bytes, and the ETag that stands for these."""
-
-    content_type: bytes
-    body: bytes
-    etag: bytes
-
-
 class Found(msgspec.Struct, frozen=True):
     """An answer with more to it than what is written as JSON. `content_type`: another than the endpoint's."""
 
@@ -83,13 +75,13 @@ class ConsolePages:
         page = self._pages.get(name or INDEX)
         if page is None:
             raise self.missing(CONSOLE + name)
-        status = _NOT_MODIFIED if page.etag in _tags(headers) else 200
-        return Found(page.body, status, [*SAFETY, (b"etag", page.etag)], page.content_type)
+        _, etag = page.headers[-1]
+        return msgspec.structs.replace(page, status=_NOT_MODIFIED) if etag in _tags(headers) else page
 
     def lead_there(self) -> Found:
         """From an address that people type to the console."""
         headers = [*SAFETY, (b"location", CONSOLE.encode()), (b"vary", b"accept")]
-        return Found(CONSOLE, _REDIRECT, headers, _CONTENT_TYPES[".html"])
+        return Found(CONSOLE.encode(), _REDIRECT, headers, _CONTENT_TYPES[".html"])
 
 
 def is_console(path: str) -> bool:
@@ -103,9 +95,9 @@ def wants_page(headers: HeaderPairs) -> bool:
     return any(each.partition(b";")[0].strip().lower() == b"text/html" for each in accepted.split(b","))
 
 
-def _page(name: str, body: bytes) -> Page:
+def _page(name: str, body: bytes) -> Found:
     etag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
-    return Page(_CONTENT_TYPES.get(PurePosixPath(name).suffix, _OTHERS), body, etag)
+    return Found(body, 200, [*SAFETY, (b"etag", etag)], _CONTENT_TYPES.get(PurePosixPath(name).suffix, _OTHERS))
 
 
 def _tags(headers: HeaderPairs) -> list[bytes]:

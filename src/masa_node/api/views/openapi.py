@@ -130,16 +130,6 @@ def describe(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()
     }
 
 
-def operations(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> list[tuple[str, str, str]]:
-    """Method, path and meaning of every endpoint."""
-    posts = [
-        ("POST", path, ENDPOINTS[endpoint].about + (", at Cloudflare's address" if path in _CLOUDFLARE_ALIASES else ""))
-        for path, endpoint in _POSTS.items()
-    ]
-    changing = [(each.method, each.path, each.about) for each in changes]
-    return [*posts, *(("GET", each.path, each.about) for each in gets), *changing]
-
-
 def _parameters(path: str) -> list[Json]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
@@ -172,7 +162,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
     }
     return {
         "operationId": _id_of(path),
-        "summary": ENDPOINTS[endpoint].about,
+        "summary": ENDPOINTS[endpoint].about + ", at Cloudflare's address" * (path in _CLOUDFLARE_ALIASES),
         "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": [*_parameters(path), *_ROUTE_HEADERS, *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
         "requestBody": {"required": True, "content": _taken(endpoint, body)},
