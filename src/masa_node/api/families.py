@@ -14,17 +14,9 @@ def family_of(endpoint: Endpoint) -> DialectName:
     return DialectName(DIALECT_OF_ENDPOINT[endpoint].partition(".")[0])
 
 
-ENDPOINTS_OF_FAMILY: dict[DialectName, frozenset[Endpoint]] = {
-    family: frozenset(
-        endpoint for endpoint in Endpoint if endpoint not in _ASKS_NOTHING and family_of(endpoint) == family
-    )
-    for family in (DialectName.OPENAI, DialectName.ANTHROPIC, DialectName.OLLAMA, DialectName.CLOUDFLARE)
-}
-
-
 def offers_for(family: DialectName, offers: Offers) -> Offers:
     """The offers that clients of this family can ask for: in its format, or in one it is translated to."""
-    endpoints = ENDPOINTS_OF_FAMILY[family].union(TARGETS)
+    endpoints = {each for each in Endpoint if each not in _ASKS_NOTHING and family_of(each) == family}.union(TARGETS)
     return [(provider, offer) for provider, offer in offers if offer.endpoints & endpoints]
 
 
