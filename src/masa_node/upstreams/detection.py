@@ -7,7 +7,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer, ProviderError
 from masa_node.chat.request import DialectName, Endpoint, Headers
-from masa_node.dialects.fields import FIELDS, read
+from masa_node.dialects.fields import FIELDS, TEXT, read
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import check_status, read_whole
 from masa_node.upstreams.access import Access
@@ -20,7 +20,7 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.missing import looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
-from masa_node.upstreams.servers.server import NO_SUCH_PATH, Server, bearer, is_masa_node
+from masa_node.upstreams.servers.server import NO_SUCH_PATH, Server, bearer, field, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024
@@ -29,13 +29,6 @@ MAX_PROBE_BYTES = 64 * 1024
 _NOT_NOW = frozenset({429, 502, 503, 504})
 _FIRST_REFUSAL = 400
 _LABELS = {"llama.cpp": "llama.cpp"}  # servers that name themselves in the Server header
-
-
-class _Version(msgspec.Struct):
-    version: str
-
-
-_VERSION = msgspec.json.Decoder(_Version)
 
 
 class ServerKind(msgspec.Struct, frozen=True):
@@ -103,8 +96,8 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
 async def _is_ollama(http: Access, base: str, key: Headers) -> bool:
     answer = await http.get(f"{base}/api/version", key)
     await _check_is_up(answer)
-    body = await read_whole(answer, MAX_PROBE_BYTES)
-    return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and read(body, _VERSION) is not None
+    version = read(field(await read_whole(answer, MAX_PROBE_BYTES), "version"), TEXT)
+    return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and version is not None
 
 
 async def _look_for_messages(server: OpenAiServer, http: Access, key: Headers) -> None:

@@ -6,19 +6,15 @@ import msgspec
 
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.fields import TEXT, read
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import Server, bearer, each, entries, get_listing, paths_of, unix_s
+from masa_node.upstreams.servers.server import Server, bearer, each, entries, field, get_listing, paths_of, unix_s
 
 DEFAULT_VERSION = "2023-06-01"  # what every SDK but the newest sends; accepted since the API exists
 MAX_PAGES = 20
 _PAGE_DEPTH = 1  # nothing of the list itself
-
-
-class _Entry(msgspec.Struct):
-    created_at: msgspec.Raw = ABSENT
 
 
 class _Page(msgspec.Struct):
@@ -26,7 +22,6 @@ class _Page(msgspec.Struct):
     last_id: str | None = None
 
 
-_ENTRY = msgspec.json.Decoder(_Entry)
 _PAGE = msgspec.json.Decoder(_Page)
 _PATHS = {Endpoint.NATIVE: "/messages", **paths_of("anthropic")}
 _CHAT = "/chat/completions"
@@ -70,8 +65,7 @@ class AnthropicServer(Server):
         return list(offers.values())[:MAX_MODELS]
 
     def _offer(self, listed: ListedModel) -> ModelOffer:
-        entry = read(listed.entry, _ENTRY) or _Entry()
-        created_at_unix_s = unix_s(read(entry.created_at, TEXT) or "")
+        created_at_unix_s = unix_s(read(field(listed.entry, "created_at"), TEXT) or "")
         return ModelOffer(
             listed.name, self.endpoints(), listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s
         )

@@ -8,20 +8,16 @@ import msgspec
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.fields import ABSENT, TOKENS, read
+from masa_node.dialects.fields import TEXT, TOKENS, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import NoListing, Server, each, entries, get_listing
+from masa_node.upstreams.servers.server import NoListing, Server, each, entries, field, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever
-_CHAT_TASKS = frozenset({"Text Generation", ""})
+_CHAT_TASKS = frozenset({"Text Generation", "", None})
 _API = "https://api.cloudflare.com/client/v4"
 _ACCOUNT = re.compile(r"/accounts/([^/]+)/ai/run$|gateway\.ai\.cloudflare\.com/v1/([^/]+)/[^/]+/workers-ai$")
-
-
-class _Task(msgspec.Struct):
-    name: str = ""
 
 
 class _Property(msgspec.Struct):
@@ -29,13 +25,6 @@ class _Property(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Entry(msgspec.Struct):
-    task: msgspec.Raw = ABSENT
-    properties: msgspec.Raw = ABSENT
-
-
-_ENTRY = msgspec.json.Decoder(_Entry)
-_TASK = msgspec.json.Decoder(_Task)
 _PROPERTIES = msgspec.json.Decoder(list[_Property])
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _MODEL = "{model}"  # stands for its name, behind the run URL
@@ -89,17 +78,15 @@ class CloudflareServer(Server):
 
     def _offer(self, listed: ListedModel) -> ModelOffer | None:
         """None for a model that does not chat."""
-        entry = read(listed.entry, _ENTRY) or _Entry()
-        task = read(entry.task, _TASK)
-        if task is not None and task.name not in _CHAT_TASKS:
+        if read(field(field(listed.entry, "task"), "name"), TEXT) not in _CHAT_TASKS:
             return None
-        tokens = _context_tokens(entry)
+        tokens = _context_tokens(field(listed.entry, "properties"))
         return ModelOffer(listed.name, self.endpoints(), listed.entry, owned_by="cloudflare", context_tokens=tokens)
 
 
-def _context_tokens(entry: _Entry) -> int | None:
-    properties = read(entry.properties, _PROPERTIES) or []
-    values = [bytes(item.value).strip(b'"') for item in properties if item.property_id == "context_window"]
+def _context_tokens(properties: msgspec.Raw) -> int | None:
+    found = read(properties, _PROPERTIES) or []
+    values = [bytes(item.value).strip(b'"') for item in found if item.property_id == "context_window"]
     return next((tokens for value in values if (tokens := read(value, TOKENS))), None)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.dialects.condensing import Steps, condensed, fields_of, parts_of
-from masa_node.dialects.fields import ABSENT, BOM, NULL, TEXT, error_inside, in_utf8, is_error, is_json, read
+from masa_node.dialects.fields import ABSENT, BOM, FIELDS, NULL, TEXT, error_inside, in_utf8, is_error, is_json, read
 
 MAX_MODELS = 2_000  # five times the longest seen (OpenRouter); to put all into the catalogs takes some 10 ms
 MAX_ENTRY_BYTES = 16 * 1024  # the longest seen (OpenRouter's) have 4 kB; of a larger one its long texts are cut
@@ -25,15 +25,6 @@ class ListedModel(msgspec.Struct, frozen=True):
 
     name: str
     entry: bytes
-
-
-class _Named(msgspec.Struct):
-    id: msgspec.Raw = ABSENT
-    name: msgspec.Raw = ABSENT
-    model: msgspec.Raw = ABSENT
-
-
-_NAMED = msgspec.json.Decoder(_Named)
 
 
 def read_models(body: bytes, key: str = "data", name: str = "id") -> Steps[list[ListedModel]]:
@@ -109,10 +100,8 @@ def _listed(raw: bytes, names: tuple[str, ...]) -> ListedModel | None:
     text = read(raw, TEXT)
     if text is not None:
         return ListedModel(text, b"{}") if text else None
-    entry = read(raw, _NAMED)
-    if entry is None:
-        return None
-    given = (read(getattr(entry, name), TEXT) for name in names)
+    entry = read(raw, FIELDS) or {}
+    given = (read(entry.get(name, ABSENT), TEXT) for name in names)
     found = next((text for text in given if text), None)
     return ListedModel(found, raw) if found else None
 

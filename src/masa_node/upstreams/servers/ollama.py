@@ -39,20 +39,8 @@ class _Entry(msgspec.Struct):
     details: msgspec.Raw = ABSENT
 
 
-class _Details(msgspec.Struct):
-    format: msgspec.Raw = ABSENT
-    family: msgspec.Raw = ABSENT
-    parameter_size: msgspec.Raw = ABSENT
-    quantization_level: msgspec.Raw = ABSENT
-
-
-class _Show(msgspec.Struct):
-    model_info: msgspec.Raw = ABSENT
-    capabilities: msgspec.Raw = ABSENT
-
-
 class _Shown(msgspec.Struct, frozen=True):
-    """What is kept of it."""
+    """What is kept of what Ollama shows of a model."""
 
     context_tokens: int | None = None
     capabilities: tuple[str, ...] = ()
@@ -63,8 +51,6 @@ _Build = tuple[str, ModelOffer]
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
-_DETAILS = msgspec.json.Decoder(_Details)
-_SHOW = msgspec.json.Decoder(_Show)
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
 
@@ -111,12 +97,10 @@ class OllamaServer(Server):
     async def _show(self, http: Access, model: str) -> _Shown:
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self.base}/api/show", headers, msgspec.json.encode({"model": model}))
-        show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), _SHOW)
-        if show is None:
-            return _Shown()
-        info = read(show.model_info, FIELDS) or {}
+        show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), FIELDS) or {}
+        info = read(show.get("model_info", ABSENT), FIELDS) or {}
         lengths = [read(raw, TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
-        words = [read(raw, TEXT) for raw in (read(show.capabilities, LIST) or [])[:_MAX_CAPABILITIES]]
+        words = [read(raw, TEXT) for raw in (read(show.get("capabilities", ABSENT), LIST) or [])[:_MAX_CAPABILITIES]]
         return _Shown(
             next((length for length in lengths if length), None),
             tuple(word[:_MAX_WORD_CHARS] for word in words if word),
@@ -138,15 +122,15 @@ def _build(listed: ListedModel, endpoints: frozenset[Endpoint]) -> _Build:
 
 
 def _facts(entry: _Entry) -> ModelFacts:
-    details = read(entry.details, _DETAILS) or _Details()
+    details = read(entry.details, FIELDS) or {}
     return ModelFacts(
-        family=_word(details.family),
-        parameter_size=_word(details.parameter_size),
-        quantization=_word(details.quantization_level),
+        family=_word(details, "family"),
+        parameter_size=_word(details, "parameter_size"),
+        quantization=_word(details, "quantization_level"),
         size_bytes=read(entry.size, TOKENS) or 0,
-        format=_word(details.format),
+        format=_word(details, "format"),
     )
 
 
-def _word(raw: msgspec.Raw) -> str:
-    return (read(raw, TEXT) or "")[:_MAX_WORD_CHARS]
+def _word(details: dict[str, msgspec.Raw], name: str) -> str:
+    return (read(details.get(name, ABSENT), TEXT) or "")[:_MAX_WORD_CHARS]

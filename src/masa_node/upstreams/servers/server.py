@@ -11,6 +11,7 @@ import msgspec
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Headers, path_of
+from masa_node.dialects.fields import ABSENT, FIELDS, read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.access import Access
@@ -145,6 +146,11 @@ async def each(listed: list[T]) -> AsyncIterator[T]:
         yield model
         if number % ENTRIES_A_TURN == 0:
             await asyncio.sleep(0)
+
+
+def field(entry: bytes, name: str) -> msgspec.Raw:
+    """One field of this JSON object; absent where it has none, or is no object."""
+    return (read(entry, FIELDS) or {}).get(name, ABSENT)
 
 
 def is_masa_node(answer: HttpAnswer) -> bool:
