@@ -40,7 +40,8 @@ class Balancer:
         tiers = {provider.name: (not health[provider.name].is_well(now_s), provider.priority) for provider in own}
         best = min(tiers.values())
         equals = [health[name] for name, tier in tiers.items() if tier == best]
-        fastest_s = _fastest_s(equals, now_s)
+        known = [latency_s for each in equals if (latency_s := each.latency_s(now_s)) > 0.0]
+        fastest_s = max(min(known, default=0.0), LEAST_LATENCY_S)
         costs = {  # the load that one more request would find, in those of the fastest server
             name: (each.running + 1) * _slowness(each, fastest_s, now_s) / each.share(now_s)
             for name, each in health.items()
@@ -92,11 +93,6 @@ def conversation_of(body: bytes, model: str) -> int | None:
     if end >= 0:
         beginning = beginning[:end]
     return hash((model, beginning))
-
-
-def _fastest_s(equals: Sequence[Health], now_s: float) -> float:
-    known = [latency_s for each in equals if (latency_s := each.latency_s(now_s)) > 0.0]
-    return max(min(known, default=0.0), LEAST_LATENCY_S)
 
 
 def _slowness(health: Health, fastest_s: float, now_s: float) -> float:

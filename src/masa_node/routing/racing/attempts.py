@@ -86,7 +86,9 @@ class Attempts:
         `accept`, called as soon as the answer is there, says whether it wins; if not, it is closed.
         When cancelled nothing is left open.
         """
-        asked = asked or self._taken_up(provider) or self._asked(provider)
+        if asked is None and self.ahead is not None and self.ahead.provider is provider:
+            asked, self.ahead = self.ahead, None
+        asked = asked or self._asked(provider)
         try:
             async with asked:
                 answer = await answered(provider, self._request, asked.sign, asked.begun)
@@ -102,13 +104,6 @@ class Attempts:
             return None
         self.won(asked, answer)
         return answer
-
-    def _taken_up(self, provider: Provider) -> Asked | None:
-        ahead = self.ahead
-        if ahead is None or ahead.provider is not provider:
-            return None
-        self.ahead = None
-        return ahead
 
     def _asked(self, provider: Provider) -> Asked:
         health, asked_s = self._stats.health.of(provider.name), self._loop.time()

@@ -207,10 +207,7 @@ def ranked(
     drawn = random.sample(peers, MAX_RANKED) if len(peers) > MAX_RANKED else peers
     records = [(health.of(peer.name), peer) for peer in drawn]
     ranks = [(record.cost_s(now_s), random.random(), record, peer) for record, peer in records]  # noqa: S311
-    ranks.sort(key=_cost_and_chance)
+    ranks.sort(key=itemgetter(0, 1))
     well = [peer for _, _, record, peer in ranks if record.is_well(now_s)][:at_most]
     ill = [peer for _, _, record, peer in ranks if not record.is_well(now_s)][: at_most - len(well)]
     return well, ill
-
-
-_cost_and_chance = itemgetter(0, 1)
