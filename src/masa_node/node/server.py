@@ -92,7 +92,7 @@ class Server:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CUT_WITHIN_S):
-                await connections.none_under_way()
+                await connections.all_gone(only_requests=True)
                 for connection in list(connections.crowd):
                     connection.close()  # once what was written last is sent
                 await connections.all_gone()

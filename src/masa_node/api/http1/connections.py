@@ -86,15 +86,9 @@ class Connections:
         for connection in list(self.crowd):
             connection.close_if_idle()
 
-    async def all_gone(self) -> None:
-        """Until no connection is open and no request under way."""
-        while self.tasks or len(self.crowd):
-            self._fewer = asyncio.get_running_loop().create_future()
-            await self._fewer
-
-    async def none_under_way(self) -> None:
-        """Until no request is under way."""
-        while self.tasks:
+    async def all_gone(self, *, only_requests: bool = False) -> None:
+        """Until no connection is open, or `only_requests`, and no request under way."""
+        while self.tasks or (len(self.crowd) and not only_requests):
             self._fewer = asyncio.get_running_loop().create_future()
             await self._fewer
 

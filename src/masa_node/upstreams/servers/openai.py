@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.chat.offer import AnyName, ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.dialects.fields import LIST, TEXT, TOKENS, Tokens, read
+from masa_node.dialects.fields import ABSENT, LIST, TEXT, TOKENS, Tokens, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
@@ -17,6 +17,7 @@ from masa_node.upstreams.servers.server import (
     bearer,
     each,
     entries,
+    field,
     get_listing,
     paths_of,
 )
@@ -42,7 +43,6 @@ class _Entry(msgspec.Struct):
     context_length: msgspec.Raw = msgspec.Raw(b"")
     meta: msgspec.Raw = msgspec.Raw(b"")
     aliases: msgspec.Raw = msgspec.Raw(b"")
-    status: msgspec.Raw = msgspec.Raw(b"")
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -128,5 +128,4 @@ def _in_words(parameters: int) -> str:
 
 def _answers_any_name(listed: ListedModel) -> bool:
     """llama.cpp with one model answers whatever it is asked for; as a router of several (`status`) it does not."""
-    entry = read(listed.entry, _ENTRY) or _Entry()
-    return read(entry.owned_by, TEXT) == "llamacpp" and not bytes(entry.status)
+    return read(field(listed.entry, "owned_by"), TEXT) == "llamacpp" and field(listed.entry, "status") is ABSENT
