@@ -77,10 +77,6 @@ async def _end_session(changes: Changes, wanted: Wanted[None]) -> object:
     return {"ended": 1}
 
 
-async def _make_invite(changes: Changes, wanted: Wanted[InviteWanted]) -> object:
-    return await changes.actions.make_invite(wanted.body)
-
-
 async def _revoke_invite(changes: Changes, wanted: Wanted[None]) -> object:
     (invite_id,) = wanted.parts
     if _INVITE_ID.fullmatch(invite_id) is None:
@@ -113,7 +109,7 @@ CHANGES: dict[ChangeEndpoint, Carry] = {
     ChangeEndpoint("DELETE", SESSION_PATH.decode(), "End the session that is sent along"): _end_session,
     ChangeEndpoint(
         "POST", "/api/v1/invites", "Make an invite; its link is shown once", InviteWanted, status=201, is_owners=True
-    ): _make_invite,
+    ): lambda changes, wanted: changes.actions.make_invite(wanted.body),
     ChangeEndpoint("DELETE", "/api/v1/invites/{invite_id}", "Revoke an invite", is_owners=True): _revoke_invite,
     ChangeEndpoint("POST", "/api/v1/join", "Join a network by an invite's link", LinkGiven, is_owners=True): _join,
     ChangeEndpoint(
