@@ -17,10 +17,10 @@ from masa_node.upstreams.places import place_of
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.azure import AzureServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
-from masa_node.upstreams.servers.missing import looks_missing
+from masa_node.upstreams.servers.missing import NO_SUCH_PATH, looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
-from masa_node.upstreams.servers.server import NO_SUCH_PATH, Server, bearer, field, is_masa_node
+from masa_node.upstreams.servers.server import Server, bearer, field, is_masa_node
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024

@@ -37,9 +37,9 @@ from masa_node.upstreams.http.connection import Connection
 from masa_node.upstreams.http.target import Target, with_body
 from masa_node.upstreams.http.urls import deployment_of
 from masa_node.upstreams.servers.anthropic import DEFAULT_VERSION
-from masa_node.upstreams.servers.missing import NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
+from masa_node.upstreams.servers.missing import NO_SUCH_PATH, NOT_FOUND, NOT_IMPLEMENTED, is_of_the_path, looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
-from masa_node.upstreams.servers.server import NO_SUCH_PATH, ListRefused, NoListing, Server
+from masa_node.upstreams.servers.server import ListRefused, NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory

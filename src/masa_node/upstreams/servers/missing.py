@@ -12,7 +12,7 @@ from masa_node.chat.errors import ErrorAnswer
 from masa_node.dialects.faults import says_no_endpoint
 
 OK, BAD_REQUEST, NOT_FOUND, NOT_ALLOWED, NOT_IMPLEMENTED = 200, 400, 404, 405, 501
-_MISSING = (NOT_FOUND, NOT_ALLOWED, NOT_IMPLEMENTED)
+NO_SUCH_PATH = (NOT_FOUND, NOT_ALLOWED, NOT_IMPLEMENTED)
 MIN_NAME_CHARS = 3  # shorter names are found in any text
 _MAX_SAID_BYTES = 4 * 1024  # of an answer that says no more than that
 # FastAPI, llama.cpp, Azure, Spring: nothing but the status in words.
@@ -30,7 +30,7 @@ def is_of_the_path(error: ErrorAnswer, url: str, model: str) -> bool:
     path = urlsplit(url).path.lower().encode()
     if error.status == BAD_REQUEST:  # as some gateways say it; of a 400 the path has to be named
         return bool(_NO_ROUTE.search(body)) or (path in body and says_no_endpoint(error.body))
-    if error.status not in _MISSING:
+    if error.status not in NO_SUCH_PATH:
         return False
     name = model.lower().encode()
     if any(word in body for word in _ABOUT_MODELS) or (len(name) >= MIN_NAME_CHARS and name in body):
@@ -44,6 +44,6 @@ def is_of_the_path(error: ErrorAnswer, url: str, model: str) -> bool:
 
 def looks_missing(status: int, body: bytes) -> bool:
     """Is this the answer to an empty request where no endpoint is?"""
-    if status in _MISSING:
+    if status in NO_SUCH_PATH:
         return not any(word in body.lower() for word in _ABOUT_MODELS)
     return status in (OK, BAD_REQUEST) and len(body) <= _MAX_SAID_BYTES and says_no_endpoint(body)

@@ -18,17 +18,15 @@ from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.listing import ENTRIES_A_TURN, ListedModel, read_models
-from masa_node.upstreams.servers.missing import looks_missing
+from masa_node.upstreams.servers.missing import NO_SUCH_PATH, OK, looks_missing
 
 T = TypeVar("T")
 
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
 # is read there are three copies of it at most; its entries are kept.
 MAX_LISTING_BYTES = 8 * 1024 * 1024
-NO_SUCH_PATH = frozenset({404, 405, 501})
 # What only a server says that is there: no rights to list, not this way, not now.
 _IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
-HTTP_OK = 200
 YEAR_10000_UNIX_S = 253_402_300_800
 
 # Calendar time that can be shown again; some servers give milliseconds, or Go's zero time.
@@ -123,7 +121,7 @@ async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> 
         raise NoListing(f"{url} answered {answer.status}.")
     if looks_missing(answer.status, body):
         raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
-    if answer.status != HTTP_OK:
+    if answer.status != OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
     return ModelListing(body, is_masa_node(answer))
 
