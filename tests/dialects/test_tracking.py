@@ -678,6 +678,21 @@ def test_a_whole_stream_of_many_pieces_is_looked_at_in_one_go() -> None:
     assert tracker.frames == 102
 
 
+def test_of_several_frames_at_once_only_the_odd_ones_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    mark = type(OPENAI).mark
+
+    def noted(self: Dialect, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
+        read.append(frame)
+        return mark(self, frame, usage, choices)
+
+    monkeypatch.setattr(type(OPENAI), "mark", noted)
+    tracker = StreamTracker(OPENAI)
+    assert tracker.feed(PIECE * 4 + FINISH + DONE) == PIECE * 4 + FINISH + DONE
+    assert read == [PIECE, FINISH, DONE]
+    assert (tracker.frames, tracker.ended) == (6, True)
+
+
 @pytest.mark.parametrize("odd", [sse(b'{"error":{"message":"no"}}'), sse(b"[DONE]"), b": hello\n\n"])
 def test_what_is_odd_in_the_middle_of_much_is_not_looked_at_quickly(odd: bytes) -> None:
     tracker = StreamTracker(OPENAI)

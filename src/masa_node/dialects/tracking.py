@@ -217,9 +217,13 @@ class StreamTracker:
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
     def _look_at(self, whole: bytes) -> bytes:
-        self.usual_before = None
-        passed = 0
-        for frame in self._dialect.framing.frames(whole):
+        passed, frames = 0, self._dialect.framing.frames(whole)
+        is_alone = len(frames) == 1
+        for frame in frames:
+            if not is_alone and self._is_plain(frame):
+                passed += len(frame)
+                continue
+            self.usual_before = None
             mark = self._dialect.mark(frame, self.usage, self._choices)
             self._frames += mark is not Mark.NOISE
             self._note(mark, frame)
