@@ -13,6 +13,7 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect
+from masa_node.dialects.framing import SSE
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.tracking import StreamTracker
 from tests.dialects import recorded
@@ -50,9 +51,11 @@ def knows(tracker: StreamTracker, frame: bytes) -> bool:
     """At a glance, wherever it stands."""
     before, behind, counted = b"4e\r\n", b"\r\n0", tracker.usual_bytes
     alone = copy(tracker)
+    several = SSE.frames(frame)
+    are_more = len(several) > 1 and all(copy(tracker).is_more(each, 0, len(each)) for each in several)
     is_more = tracker.is_more(before + frame + behind, len(before), len(before) + len(frame))
-    assert alone.is_all_more(frame) == is_more
-    assert (alone.frames, alone.received) == (tracker.frames, tracker.received)
+    assert alone.is_all_more(frame) == (is_more or are_more)
+    assert are_more or (alone.frames, alone.received) == (tracker.frames, tracker.received)
     assert alone.usual_bytes == counted
     return is_more
 
@@ -160,6 +163,27 @@ def test_what_is_not_known_is_not_noted_and_what_is_known_is_noted_once() -> Non
         slow.feed(frame)
         assert state(quick) == state(slow)
     assert quick.usual_bytes == len(b"".join(frames))
+
+
+def test_several_frames_are_known_together() -> None:
+    quick, slow = StreamTracker(OPENAI), StreamTracker(OPENAI)
+    for tracker in (quick, slow):
+        tracker.feed(piece(b"a"))
+        tracker.feed(piece(b"b"))
+    several = piece(b"c") + piece(b"") + piece(b"d")
+    assert quick.is_all_more(several)
+    assert slow.feed(several) == several
+    assert state(quick) == state(slow)
+    assert quick.frames == 5
+
+
+def test_not_those_that_are_many_and_not_nothing() -> None:
+    tracker = StreamTracker(OPENAI)
+    for _ in range(2):
+        tracker.feed(piece(b"a"))
+    assert not tracker.is_all_more(piece(b"a") * 100)
+    assert not tracker.is_all_more(b"")
+    assert tracker.frames == 2
 
 
 def test_a_frame_is_known_just_where_it_stands() -> None:
@@ -283,3 +307,16 @@ def test_a_stream_that_ends_inside_its_last_frame_with_its_connection_is_cut(str
         tracker.feed(last[:end])
         tracker.finish()
         assert (tracker.fault is None) <= is_whole, last[:end]
+
+
+@settings(max_examples=times(10))
+@given(st.lists(st.lists(WORDS, max_size=4), min_size=1, max_size=6))
+def test_so_it_is_for_several_frames_at_once(groups: list[list[bytes]]) -> None:
+    quick, slow = StreamTracker(OPENAI), StreamTracker(OPENAI)
+    for frames in [[piece(b"a")], [piece(b"b")], *([*map(piece, words)] for words in groups), [FINISH, DONE]]:
+        several = b"".join(frames)
+        if not quick.is_all_more(several):
+            quick.feed(several)
+        for frame in frames:
+            slow.feed(frame)
+        assert (quick.ended, str(quick.fault), quick.is_whole()) == (slow.ended, str(slow.fault), slow.is_whole())
