@@ -18,10 +18,14 @@ def no_sign() -> None:
 
 
 class Taker(Protocol):
-    """Takes whole chunks as a connection reads them."""
+    """Takes whole chunks, or whole frames, as they are read."""
 
     def take(self, data: bytes) -> bytes:
         """What is left of this, which begins where a chunk does, when as many chunks were taken as could be."""
+        ...
+
+    def take_frames(self, data: bytes) -> bool:
+        """Were these taken, which are whole frames without chunks? All of them, or none."""
         ...
 
 
@@ -46,7 +50,7 @@ class Response(Protocol):
     def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
         """From now on call this whenever something has arrived, or nothing more will. It must not raise.
 
-        What comes in chunks may be offered to `taker` before. Nothing is before all that came earlier was taken.
+        What comes may be offered to `taker` before. Nothing is before all that came earlier was taken.
         """
         ...
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masa_node.chat.errors import LinkLost, ProviderError, StreamReset
-from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, FrameKind, FrameStream, frame, read_head
+from masa_node.chat.errors import LinkLost, ProtocolFault, ProviderError, StreamReset
+from masa_node.network.links.frames import MAX_PAYLOAD_BYTES, Frame, FrameKind, FrameStream, frame, read_head
 from masa_node.network.links.mux import (
     CHANNELS,
     MAX_STREAMS,
@@ -502,3 +502,58 @@ async def test_who_reads_without_a_task_is_told_of_all_that_comes_and_of_the_end
         assert came[2:] == [None]
         with pytest.raises(StreamReset):
             await stream.receive()
+
+
+@virtual_time
+async def test_a_piece_is_offered_where_nothing_waits_before_it() -> None:
+    async with pair() as ends:
+        mine, _ = await ends.stream()
+        stream = mine.stream
+        assert isinstance(stream, MuxStream)
+        told: list[object] = []
+        offered: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            offered.append(piece)
+            return piece != b"odd"
+
+        stream.listen(lambda: told.append(stream.receive_now()), take)
+        alive, odd, behind = (FrameKind.ALIVE, b""), (PIECE, b"odd"), (PIECE, b"c")
+        for frames in ([(PIECE, b"a")], [alive], [(PIECE, b"b"), odd, behind]):
+            for kind, payload in frames:
+                stream.came(kind, payload)
+            stream.tell()
+        assert offered == [b"a", b"b", b"odd"]
+        assert told == [[], [alive], [odd, behind]]
+        stream.listen(lambda: told.append(stream.receive_now()))
+        stream.came(*behind)
+        stream.tell()
+        assert len(offered) == 3
+        assert told[3:] == [[behind]]
+
+
+@virtual_time
+async def test_what_is_taken_as_it_comes_is_granted_again() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.stream()
+        taken: list[int] = []
+        mine.stream.listen(lambda: None, lambda piece: not taken.append(len(piece)))
+        async with asyncio.timeout(10):
+            await theirs.write(bytes(4 * MUX_WINDOW_BYTES))
+        await asyncio.sleep(1)
+        assert sum(taken) == 4 * MUX_WINDOW_BYTES
+
+
+@virtual_time
+@pytest.mark.parametrize("ending", [[], [(FINISH, b"")]])
+async def test_no_piece_is_offered_beyond_the_window_or_behind_the_end(ending: list[Frame]) -> None:
+    async with pair() as ends:
+        mine, _ = await ends.stream()
+        offered: list[int] = []
+        assert isinstance(mine.stream, MuxStream)
+        mine.stream.listen(lambda: None, lambda piece: bool(offered.append(len(piece))))
+        for kind, payload in ending:
+            mine.stream.came(kind, payload)
+        with pytest.raises(ProtocolFault):
+            mine.stream.came(PIECE, bytes(MUX_WINDOW_BYTES))
+        assert not offered

@@ -95,10 +95,11 @@ class FrameStream(Protocol):
         """Would a short frame go out at once? If none was sent before, half of a window would."""
         ...
 
-    def listen(self, came: Callable[[], None] | None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
         """From now on call this whenever something has come, or nothing more will; None: nobody. It must not raise.
 
-        It is called once for all frames that came together.
+        It is called once for all frames that came together. A PIECE before which all was received may be offered to
+        `take` instead, which must not raise, and says whether it has taken it.
         """
         ...
 

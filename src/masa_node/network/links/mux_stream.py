@@ -17,6 +17,7 @@ _SHORT_BYTES = 1024  # of a frame
 FRAME_COST_BYTES = 64  # of the window, beside its payload: what a frame takes in memory while it waits
 
 _FIRST_OF_A_REQUEST = int(FrameKind.REQUEST)  # to read it off the enum takes as long as the rest of `came`
+_PIECE = FrameKind.PIECE
 _FINISH: Frame = (FrameKind.FINISH, b"")
 _GRANT = struct.Struct(">I")
 
@@ -63,7 +64,7 @@ class MuxStream:
 
     __slots__ = (
         *("_channel", "_fault", "_has_ended", "_has_finished", "_inbox", "_is_told", "_listener", "_number"),
-        *("_reader", "_room", "_unread", "_window_used", "_writer"),
+        *("_reader", "_room", "_take", "_unread", "_window_used", "_writer"),
     )
 
     def __init__(self, channel: CarriesStreams, number: int) -> None:
@@ -79,6 +80,7 @@ class MuxStream:
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._is_told = False  # of what came, soon
 
     async def receive(self) -> list[Frame]:
@@ -140,9 +142,9 @@ class MuxStream:
         """See `FrameStream`."""
         return self._room >= _SHORT_BYTES and self._fault is None and not self._channel.is_full
 
-    def listen(self, came: Callable[[], None] | None) -> None:
+    def listen(self, came: Callable[[], None] | None, take: Callable[[bytes], bool] | None = None) -> None:
         """See `FrameStream`."""
-        self._listener = came
+        self._listener, self._take = came, take
 
     def finish(self) -> None:
         """See `FrameStream`."""
@@ -169,11 +171,15 @@ class MuxStream:
         """A frame for this request. Raises `ProtocolFault`."""
         if kind < _FIRST_OF_A_REQUEST and self._took(kind, payload):
             return
-        cost = len(payload) + FRAME_COST_BYTES  # from here on no call is made for by far the most
-        self._unread += cost
+        cost = len(payload) + FRAME_COST_BYTES
         self._window_used += cost
         if self._has_ended or self._window_used > MUX_WINDOW_BYTES:
             raise ProtocolFault("it sent more on a stream than it may.")
+        if kind is _PIECE and self._take is not None and not self._inbox and self._take(payload):
+            if self._window_used - self._unread >= _GRANTED_BYTES:
+                self._grant()
+            return
+        self._unread += cost
         self._inbox.append((kind, payload))
         if self._reader is not None or not self._is_told:
             self._more_came()

@@ -49,6 +49,7 @@ class ResponseReader:
         "_sign",
         "_signs",
         "_stream",
+        "_taker",
         "_usage",
         "content_type",
         "dialect",
@@ -71,6 +72,7 @@ class ResponseReader:
         self._failure: ProviderError | None = None
         self._end: AnswerEnd | None = None
         self._usage: Usage | None = None
+        self._taker: Taker | None = None
         self._is_over = False
         self._is_cut = False
         self.status = 0
@@ -118,9 +120,21 @@ class ResponseReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def listen(self, came: Callable[[], None] | None, taker: Taker | None = None) -> None:
-        """See `Response`. Nothing is offered: what comes is in frames."""
-        del taker
-        self._stream.listen(came)
+        """See `Response`."""
+        self._taker = taker
+        self._stream.listen(came, self._offer if taker is not None else None)
+
+    def _offer(self, piece: bytes) -> bool:
+        """Offer this PIECE, before which all was taken, in the midst of the read that brought it."""
+        taker = self._taker
+        if self._pieces or self._end is not None or self._failure is not None or taker is None:
+            return False
+        if not taker.take_frames(piece):
+            return False
+        self._signs = 0
+        self._frames += 1
+        self._bytes += len(piece)
+        return True
 
     def take_now(self) -> bytes | None:
         """See `Response`."""

@@ -63,6 +63,13 @@ class Relay(StreamTracker):
             chunks.write_now(data)
         return b""
 
+    def take_frames(self, data: bytes) -> bool:
+        """See `Taker`."""
+        is_more = self.is_all_more(data)
+        if is_more:
+            self._give(data)
+        return is_more
+
     def _take_several(self, data: bytes) -> bytes:
         chunks, at = self._chunks, 0
         frames: list[bytes] = []

@@ -21,18 +21,9 @@ def sound_answer(response: Response, headers: Headers, begun: bytes) -> Streamed
     """The answer that `begun` is the beginning of."""
     sound = _Sound(response, len(begun))
     return StreamedAnswer(
-        status=response.status,
-        headers=headers,
-        dialect=DialectName.OPENAI_AUDIO,
-        first=begun,
-        next_piece=sound.next_piece,
-        close=response.close,
-        frames=lambda: sound.pieces,
-        usage=Usage(),
-        is_whole=lambda: sound.is_over,
-        received=lambda: sound.received,
-        is_framed=False,
-    )
+        response.status, headers, DialectName.OPENAI_AUDIO, begun, sound.next_piece, response.close,
+        lambda: sound.pieces, Usage(), lambda: sound.is_over, lambda: sound.received, is_framed=False,
+    )  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
