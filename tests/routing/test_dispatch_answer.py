@@ -89,7 +89,7 @@ async def test_an_error_before_the_answer_is_all_that_is_told() -> None:
     world, sink = World([ScriptedProvider("own", http_error(418))]), Recorded(error_bytes=7)
     outcome = await world.dispatcher.answer(world.ask(), sink)
     assert sink.came == ["failed"]
-    assert sink.trail == [*outcome.attempts]
+    assert sink.trail == outcome.attempts
     assert (outcome.status, outcome.error, outcome.answer_bytes) == (418, "error_answer", 7)
 
 

@@ -371,7 +371,7 @@ class Exchange:
         return Outcome(  # by position: to name two dozen arguments takes four times as long
             request.request_id, request.endpoint, request.model, self._common.candidates.knows(request.model),
             request.wants_stream, self._status, self._error,
-            attempts.winner.name if attempts.winner is not None else None, tuple(attempts.trail),
+            attempts.winner.name if attempts.winner is not None else None, attempts.trail,
             len(request.body), self._answer_bytes + in_chunks, pieces,
             usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
             total_s if self._admitted_s is None else self._admitted_s, self._first_piece_s, total_s,

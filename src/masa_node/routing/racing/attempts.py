@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -36,8 +36,8 @@ class Attempts:
     _loop: asyncio.AbstractEventLoop
     _now_s: Callable[[], float]
     _began_s: float
-    trail: list[Attempt] = field(default_factory=list[Attempt])
-    errors: list[ProviderError] = field(default_factory=list[ProviderError])
+    trail: tuple[Attempt, ...] = ()
+    errors: tuple[ProviderError, ...] = ()
     last_error: ProviderError | None = None
     winner: Provider | None = None
     race: RaceMode | None = None
@@ -45,8 +45,8 @@ class Attempts:
     ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
     _winner_asked_s: float = 0.0
     _winner_health: Health | None = None
-    _doubtful: list[Health] = field(default_factory=list[Health])
-    _silent: list[tuple[int, Health, float]] = field(default_factory=list[tuple[int, Health, float]])
+    _doubtful: tuple[Health, ...] = ()
+    _silent: tuple[tuple[int, Health, float], ...] = ()
 
     async def in_turn(self, providers: Sequence[Provider]) -> Answer:
         """The answer of the first that gives one. Raises the most useful `ProviderError` when none does."""
@@ -132,12 +132,13 @@ class Attempts:
 
         It counts as a failure of those that had half of the time or more.
         """
-        now_s = self._loop.time()
+        now_s, trail = self._loop.time(), list(self.trail)
         for index, health, asked_s in self._silent:
-            self.trail[index] = msgspec.structs.replace(self.trail[index], result=FirstPieceTimeout.code)
+            trail[index] = msgspec.structs.replace(trail[index], result=FirstPieceTimeout.code)
             took_s = now_s - asked_s
             if 2 * took_s >= now_s - self.patience.came_s:
                 health.failed(now_s, took_s)
+        self.trail = tuple(trail)
 
     def close(self) -> None:
         """End the winner's attempt: it has nothing more to do; and what was asked ahead. At most one call."""
@@ -145,7 +146,7 @@ class Attempts:
         if ahead is not None and ahead.begun is not None:
             ahead.begun.close()
             self._cancelled(ahead)
-        self.errors, self.last_error = [], None  # they hold the frames that they passed, which lead here
+        self.errors, self.last_error = (), None  # they hold the frames that they passed, which lead here
         if self._winner_health is not None:
             self._winner_health.running -= 1
 
@@ -170,7 +171,7 @@ class Attempts:
         now_s = self._loop.time()
         health = asked.health
         self.last_error = error
-        self.errors = [best_error([*self.errors, error])]
+        self.errors = (best_error([*self.errors, error]),)
         result = f"http_{error.status}" if isinstance(error, ErrorAnswer) else error.code
         self._note(asked, result, RaceStep.FAILED, error.code)
         health.running -= 1
@@ -183,7 +184,7 @@ class Attempts:
         elif asked.provider.is_local:
             health.succeeded(now_s)
         else:
-            self._doubtful.append(health)  # held against it if another answers
+            self._doubtful += (health,)  # held against it if another answers
 
     def _cancelled(self, asked: Asked) -> None:
         now_s = self._loop.time()
@@ -191,7 +192,7 @@ class Attempts:
         self._note(asked, CANCELLED, RaceStep.CANCELLED)
         health.running -= 1
         if self.winner is None:
-            self._silent.append((len(self.trail) - 1, health, asked_s))
+            self._silent += ((len(self.trail) - 1, health, asked_s),)
         else:
             is_passed_over = asked_s < self._winner_asked_s
             health.lost(now_s - asked_s, now_s, is_passed_over=is_passed_over)
@@ -200,7 +201,7 @@ class Attempts:
 
     def _note(self, asked: Asked, result: str, step: RaceStep, why: str | None = None) -> None:
         provider, ended_after_s = asked.provider, self._now_s() - self._began_s
-        self.trail.append(Attempt(provider.name, result, asked.after_s, ended_after_s, provider.is_local))
+        self.trail += (Attempt(provider.name, result, asked.after_s, ended_after_s, provider.is_local),)
         self._tell(provider, step, ended_after_s, why)
 
     def _tell(self, provider: Provider, step: RaceStep, after_s: float, why: str | None = None) -> None:
