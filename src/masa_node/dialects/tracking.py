@@ -17,6 +17,7 @@ _JSON = (("content-type", "application/json"),)
 # A model's words in a frame, where they stand in one string without escapes.
 _WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'  # as numbers they are found in a third of the time
+_PIECE, _FINISH = Mark.PIECE, Mark.FINISH  # to read one off the enum takes a hundred steps
 _USUAL = 1 << 48  # more than the bytes of any stream
 _COMPARED_BYTES = 4096  # in one go: some twenty frames, 20 us
 _LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
@@ -132,7 +133,7 @@ class StreamTracker:
 
     def look_first(self, whole: bytes, most_bytes: int) -> bytes | None:
         """As `look_quickly`, for the first that came. None: some was looked at, so that it takes a new tracker."""
-        first = next(self.parts(whole, most_bytes), b"")
+        first = whole if len(whole) <= most_bytes else next(self.parts(whole, most_bytes), b"")
         if max(len(first), self.held_bytes) > most_bytes:
             return None
         passed = self.look(first) if first else b""
@@ -236,6 +237,11 @@ class StreamTracker:
                 continue
             self.usual_before = None
             mark = self._dialect.mark(frame, self.usage, self._choices)
+            if mark is _PIECE or mark is _FINISH:
+                self.started = True
+                self._frames += 1
+                passed += len(frame)
+                continue
             self._frames += mark is not Mark.NOISE
             self._note(mark, frame)
             if self.fault is not None:
