@@ -42,11 +42,8 @@ def shape_of(begun: bytes, dialect: Dialect, *, is_over: bool, is_stream: bool) 
     `is_over`: nothing more will come.
     """
     said = Shape.STREAM if is_stream else Shape.WHOLE
-    if dialect.framing is not NDJSON:  # nearly all
-        if begun.startswith(b"{"):
-            return Shape.WHOLE
-        if begun.startswith(b"data: "):
-            return Shape.STREAM
+    if dialect.framing is not NDJSON and begun.startswith((b"{", b"data: ")):  # nearly all
+        return Shape.WHOLE if begun.startswith(b"{") else Shape.STREAM
     text = begun.removeprefix(BOM).lstrip()
     if not text or (BOM.startswith(text) and not is_over):
         return said if is_over or len(begun) > _LONGEST_LINE_BYTES else None
