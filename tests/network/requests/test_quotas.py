@@ -19,6 +19,16 @@ def test_asks_come_back_evenly_over_the_minute() -> None:
         quota.acquire(1.5)
 
 
+def test_what_has_room_can_be_taken_and_counts_as_what_is_acquired() -> None:
+    taken, acquired = (Quotas(RULES).of(NodeId("a"), 0.0) for _ in range(2))
+    while acquired.has_room(0.0):
+        assert taken.has_room(0.0)
+        taken.take()
+        acquired.acquire(0.0)
+    assert not taken.has_room(0.0)
+    assert taken.at_work == acquired.at_work > 0
+
+
 def test_what_is_under_way_is_bounded_and_free_again() -> None:
     quota = Quotas(RULES).of(NodeId("a"), 0.0)
     quota.acquire(0.0)

@@ -56,6 +56,7 @@ class FrameKind(IntEnum):
 _RAW = frozenset({FrameKind.GOSSIP, FrameKind.BODY, FrameKind.PIECE, FrameKind.IGNORED})
 # By number: the kind, and the longest payload that it may have.
 _KINDS = {int(kind): (kind, MAX_PAYLOAD_BYTES if kind in _RAW else MAX_HEADER_BYTES) for kind in FrameKind}
+_unpack_head = HEAD.unpack_from
 # What msgpack of a stranger raises; RecursionError at about a thousand maps within each other.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
@@ -199,7 +200,7 @@ class FrameReader:
 
 def read_head(data: bytes, at: int) -> tuple[int, FrameKind, int]:
     """Whose the frame is that begins there, its kind, and the length of its payload. Raises `ProtocolFault`."""
-    request, rest = HEAD.unpack_from(data, at)
+    request, rest = _unpack_head(data, at)
     length = rest & LENGTH_MASK
     kind, limit = _KINDS.get(rest >> LENGTH_BITS) or _unknown(rest >> LENGTH_BITS)
     if length > limit:

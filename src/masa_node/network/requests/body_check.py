@@ -56,5 +56,5 @@ def check_fields(body: bytes) -> None:
         fields = decode(body, _FIELDS)
     except UNREADABLE as exc:
         raise PeerRefused("its body is not a JSON object.") from exc
-    if any(len(name) > MAX_NAME_CHARS for name in fields):
+    if max(map(len, fields), default=0) > MAX_NAME_CHARS:
         raise PeerRefused(f"its body has a field whose name is longer than {MAX_NAME_CHARS} characters.")

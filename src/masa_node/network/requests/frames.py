@@ -161,8 +161,8 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 def headers_to_peer(headers: Headers) -> Headers:
     """Those that may cross. Raises `PeerRefused` when they are more or longer than a peer would take."""
-    passed = tuple(pair for pair in headers if pair[0] in TO_PEERS)
-    if len(passed) > MAX_PEER_HEADERS or any(len(value) > MAX_VALUE_CHARS for _, value in passed):
+    passed = tuple([pair for pair in headers if pair[0] in TO_PEERS])
+    if len(passed) > MAX_PEER_HEADERS or max([len(value) for _, value in passed], default=0) > MAX_VALUE_CHARS:
         raise PeerRefused(
             f"no peer takes more than {MAX_PEER_HEADERS} headers of {MAX_VALUE_CHARS} characters; the request has more."
         )
@@ -171,7 +171,7 @@ def headers_to_peer(headers: Headers) -> Headers:
 
 def headers_from_peer(headers: Headers) -> Headers:
     """Those that may come back, whoever sends them."""
-    return tuple(pair for pair in headers if pair[0] in FROM_PEERS and is_header_value(pair[1]))
+    return tuple([pair for pair in headers if pair[0] in FROM_PEERS and is_header_value(pair[1])])
 
 
 def is_header_value(text: str) -> bool:

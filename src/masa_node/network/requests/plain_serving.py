@@ -102,14 +102,14 @@ class PlainServing:
         self._fault: ProtocolFault | None = None
 
     def begin(self, way: PlainWay, row: Row) -> bool:
-        """False, and nothing has happened, where it is not plain. The quotas have to have room for it."""
+        """False, and nothing has happened, where it is not plain. The quotas have to have room for it now."""
         request, around = self._request, self._around
         plain = way.begin(row, request, self, self._signs.sign)
         if plain is None:
             return False
         self._plain: Plain | None = plain
         self._sweep = way.sweep
-        self._quota.acquire(asyncio.get_running_loop().time())
+        self._quota.take()
         around.quotas.hold_bytes(self._quota, len(request.body))
         self._noted = around.under_way.add(request, self)
         self._stream.listen(self._look)

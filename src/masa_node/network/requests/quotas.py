@@ -53,6 +53,11 @@ class PeerQuota:
             raise PeerBusy(f"it has {self.at_work} requests of this node under way, which is all it takes of one peer.")
         self.at_work += 1
 
+    def take(self) -> None:
+        """The same, just after it was said to have room."""
+        self._tokens -= 1
+        self.at_work += 1
+
     def has_room(self, now_s: float) -> bool:
         """Would one more be counted?"""
         self._refill(now_s)

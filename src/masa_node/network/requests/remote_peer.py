@@ -202,8 +202,10 @@ def _prepared(together: Together) -> ShortRequest | None:
     if together.prepared is None:
         together.prepared = request = together.request
         if 0 < len(request.body) <= CHUNK_BYTES:
-            with contextlib.suppress(PeerRefused):
+            try:
                 together.prepared = ShortRequest(request, _left_s(request))
+            except PeerRefused:
+                return None
     return together.prepared if isinstance(together.prepared, ShortRequest) else None
 
 

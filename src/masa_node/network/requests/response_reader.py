@@ -20,7 +20,8 @@ AFTER_END_S = 3.0  # a second in which that node waits for the rest of its LLM's
 # The node that serves says it once in a second at most: enough for an hour, and too little to keep anybody busy.
 MAX_SIGNS = 4_096
 _WENT_ON = "it went on after the end of its answer."
-_PIECE = FrameKind.PIECE  # by far the most, read off the enum once
+_PIECE, _HEAD, _END, _ALIVE = FrameKind.PIECE, FrameKind.HEAD, FrameKind.END, FrameKind.ALIVE  # read off once
+_IGNORED = FrameKind.IGNORED
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = "application/json"
@@ -230,16 +231,16 @@ class ResponseReader:
             self._bytes += len(payload)
             self._pieces.append(payload)
             return
-        if kind is FrameKind.IGNORED:
+        if kind is _IGNORED:
             return
         if self._end is not None or self._failure is not None:
             raise ProtocolFault(f"it sent a {kind.name} frame after the end of its answer.")
-        if kind is FrameKind.ALIVE:
+        if kind is _ALIVE:
             read_header(payload, Alive)
             self._note_sign()
-        elif kind is FrameKind.HEAD and self._head is None:
+        elif kind is _HEAD and self._head is None:
             self._begin(read_header(payload, AnswerHead))
-        elif kind is FrameKind.END and self._head is not None:
+        elif kind is _END and self._head is not None:
             self._finish(read_header(payload, AnswerEnd))
         elif kind is FrameKind.FAIL:
             self._failure = error_of(read_header(payload, RequestFailure), self._location)
@@ -305,7 +306,7 @@ class ResponseReader:
 def _checked(head: AnswerHead, dialect: DialectName) -> tuple[Headers, str]:
     """The headers that the caller may get, and the media type. A stranger's media type is only taken if it fits."""
     headers = headers_from_peer(head.headers)
-    media_type = next((value for name, value in headers if name == "content-type"), "")
+    media_type = dict(reversed(headers)).get("content-type", "")  # the first
     content_type = media_type.partition(";")[0].strip().lower()
     usual = _JSON if not head.is_stream else _NDJSON if dialect == DialectName.OLLAMA else _SSE
     is_sound = dialect == DialectName.OPENAI_AUDIO and (content_type.startswith("audio/") or content_type in _TEXTS)

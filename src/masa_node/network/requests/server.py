@@ -298,7 +298,7 @@ async def _refuse(quota: PeerQuota, stream: FrameStream, error: MasaError) -> No
 
 def _headers_up(headers: Headers) -> Headers:
     """Those that the LLM may see, whoever sends them. Raises `PeerRefused` for what no HTTP header can hold."""
-    passed = tuple(pair for pair in headers if pair[0] in TO_PEERS)
-    if not all(is_header_value(value) for _, value in passed):
+    passed = tuple([pair for pair in headers if pair[0] in TO_PEERS])
+    if not all(map(is_header_value, [value for _, value in passed])):
         raise PeerRefused("a header of the request holds a character that HTTP headers cannot hold.")
     return passed
