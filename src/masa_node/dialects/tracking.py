@@ -98,6 +98,13 @@ class StreamTracker:
         self._received += size
         return True
 
+    def _is_known(self, frame: bytes) -> bool:
+        """The same of one that has been cut, when its bytes were counted."""
+        if not self.is_all_more(frame):
+            return False
+        self._received -= len(frame)
+        return True
+
     @property
     def frames(self) -> int:
         """How many were seen that are no mere noise."""
@@ -232,7 +239,7 @@ class StreamTracker:
         passed, frames = 0, self._dialect.framing.frames(whole)
         is_alone = len(frames) == 1
         for frame in frames:
-            if not is_alone and self._is_plain(frame):
+            if not is_alone and (self._is_known(frame) or self._is_plain(frame)):
                 passed += len(frame)
                 continue
             self.usual_before = None
