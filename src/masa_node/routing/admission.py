@@ -137,7 +137,7 @@ class PeerAdmission:
         self._max_of_one = max(1, max_running - 1)
         self._max_waiting = max_waiting
         self._waiting: list[_Turn] = []
-        self._slots: Counter[str] = Counter()
+        self._slots: dict[str, int] = {}  # of those that have any
         self._promised = 0
         self.sweep = main.sweep
         self.running = 0
@@ -152,7 +152,7 @@ class PeerAdmission:
         if self.running >= self._max_running or not self._may_have_more(peer) or not self._main.acquire_now():
             return False
         self.running += 1
-        self._slots[peer] += 1
+        self._slots[peer] = self._slots.get(peer, 0) + 1
         return True
 
     async def acquire(self, peer: str = "") -> None:
@@ -193,7 +193,7 @@ class PeerAdmission:
         self._main.release()
 
     def _may_have_more(self, peer: str) -> bool:
-        return not peer or self._slots[peer] < self._max_of_one
+        return not peer or self._slots.get(peer, 0) < self._max_of_one
 
     def _let_in(self) -> None:
         while self._waiting and (turn := self._next()) is not None and self.acquire_now(turn.peer):
@@ -205,7 +205,7 @@ class PeerAdmission:
     def _next(self) -> _Turn | None:
         """The next to get a slot: of the lowest rank, of these with the fewest slots, of these the longest waiting."""
         able = (turn for turn in self._waiting if not turn.slot.done() and self._may_have_more(turn.peer))
-        return min(able, key=lambda turn: (self._rank(turn.peer), self._slots[turn.peer]), default=None)
+        return min(able, key=lambda turn: (self._rank(turn.peer), self._slots.get(turn.peer, 0)), default=None)
 
     def _make_room(self, peer: str) -> None:
         """Raises `Overloaded` when the queue is full, unless a lesser peer is in it, or another has far more there."""

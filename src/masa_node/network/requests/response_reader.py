@@ -175,8 +175,8 @@ class ResponseReader:
         self._is_over = True
 
     def _read_now(self) -> None:
-        if self._end is None and self._failure is None:
-            self._sort_all(self._stream.receive_now())
+        if self._end is None and self._failure is None and (frames := self._stream.receive_now()) != []:
+            self._sort_all(frames)
 
     def _sort_all(self, frames: list[Frame] | None) -> None:
         self._is_cut = frames is None
