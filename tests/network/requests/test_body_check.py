@@ -106,6 +106,8 @@ def test_a_body_with_fields_without_end_is_refused() -> None:
     with pytest.raises(PeerRefused):
         check_fields(json.dumps({str(number): 0 for number in range(MAX_FIELDS + 1)}).encode())
     check_fields(json.dumps({str(number): 0 for number in range(MAX_FIELDS)}).encode())
+    with pytest.raises(PeerRefused):  # the shortest there are
+        check_fields(b"{%b}" % b",".join([b'"":1'] * (MAX_FIELDS + 1)))
     check_fields(json.dumps({"a": {str(number): ":" for number in range(MAX_FIELDS + 1)}}).encode())
     twice = "{" + ",".join(['"a":1'] * (2 * MAX_FIELDS)) + "}"
     with pytest.raises(PeerRefused):

@@ -155,7 +155,8 @@ class PeerServer:
         header, endpoint = read_request(head)
         if len(body) != header.body_bytes or (len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)):
             return False
-        way, now_s = self._dispatcher.plain, asyncio.get_running_loop().time()
+        way = self._dispatcher.plain
+        now_s = way.shared().loop.time()
         row, quota = way.row(header.model, endpoint), self._quotas.of(peer, now_s)
         if row is None or endpoint in _NOT_PLAIN or not self._hooks.is_vetted(peer):
             return False
