@@ -55,8 +55,8 @@ def test_a_request_that_fits_gets_an_answer_that_fits(
             case.body |= {key: MODEL for key in ("model", "name") if key in case.body}
         case.path_parameters |= dict.fromkeys({"model"} & set(case.path_parameters), MODEL)
         response = case.call(base_url=node.address)
-        # The built-in model has no embeddings, and a strict caller may be of another format; what is of no type that its
-        # API knows (`"n": {}`) is translated for nobody: refused, whatever fits.
+        # The built-in model has no embeddings; a strict caller may be of another format; what is of no type that its
+        # API knows (`"n": {}`) is translated for nobody. So these are refused, whatever fits.
         is_refused = response.status_code == 400 and any(words in response.text for words in NOT_SPOKEN)
         case.validate_response(response, excluded_checks=[positive_data_acceptance] if is_refused else [])
 
