@@ -88,6 +88,7 @@ class _UsualChunk(msgspec.Struct):
 
 
 _NO_WORDS = _Words()
+_NOT_AN_OBJECT = _Envelope()
 _USUAL_CHUNK = msgspec.json.Decoder(_UsualChunk)
 _USUAL = msgspec.json.Decoder(_Usual)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -186,17 +187,26 @@ def mark_of_error(error: msgspec.Raw, data: bytes) -> Mark:
     return Mark.ERROR if is_error(error) or not is_json(data) else Mark.OVERLOOKED
 
 
-def _mark_of_any(event: bytes, data: bytes, usage: Usage, choices: Choices | None) -> Mark:
-    """What the frame of this event is, whatever it is."""
+def mark_without_answer(event: bytes, data: bytes, error: msgspec.Raw | None) -> Mark | None:
+    """What a frame is that says nothing, is the end, tells of an error, or is no JSON object; None if it is another.
+
+    `error` is that field of the object, ABSENT where it has none, and None where the data is no object.
+    """
     if not data or (not event and data in NOTHING):
         return Mark.NOISE
     if data == _DONE:
         return Mark.END
-    envelope = read(data, _ENVELOPE)
-    if event == b"error" or (envelope is not None and is_error(envelope.error)):
-        return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
-    if envelope is None:
-        return mark_of_other(event, data, is_ours=False)
+    if event == b"error" or (error is not None and is_error(error)):
+        return mark_of_error(ABSENT if error is None else error, data)
+    return mark_of_other(event, data, is_ours=False) if error is None else None
+
+
+def _mark_of_any(event: bytes, data: bytes, usage: Usage, choices: Choices | None) -> Mark:
+    """What the frame of this event is, whatever it is."""
+    envelope = read(data, _ENVELOPE) or _NOT_AN_OBJECT
+    mark = mark_without_answer(event, data, None if envelope is _NOT_AN_OBJECT else envelope.error)
+    if mark is not None:
+        return mark
     if is_given(envelope.usage):
         note_usage(envelope.usage, usage)
     if is_given(envelope.choices):
@@ -225,7 +235,9 @@ class OpenAi:
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
-        if data != _DONE and choices is not None and not event:
+        if data == _DONE:
+            return Mark.END
+        if choices is not None and not event:
             usual = _mark_of_usual(data, usage, choices)
             if usual is not None:
                 return usual

@@ -14,10 +14,9 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, TEXT, TOKENS, is_error, is_given, read
-from masa_node.dialects.framing import NOTHING, SSE, event_of
-from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_error, mark_of_other
+from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_other, mark_without_answer
 
-_DONE = b"[DONE]"
 _ENDS = (".completed", ".done")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*+[\[{]")
 _STAGE_DIRECTION = re.compile(rb"\s*\[[A-Za-z][A-Za-z _-]*\]")  # how transcripts begin: [BLANK_AUDIO], [Music]
@@ -42,6 +41,7 @@ class _Usage(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+_NOT_AN_OBJECT = _Envelope()
 _USAGE = msgspec.json.Decoder(_Usage)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -90,15 +90,10 @@ class OpenAiMedia:
         """See `Dialect`."""
         event, data = event_of(frame)
         data = data.strip()
-        if not data or (not event and data in NOTHING):
-            return Mark.NOISE
-        if data == _DONE:
-            return Mark.END
-        envelope = read(data, _ENVELOPE)
-        if event == b"error" or (envelope is not None and is_error(envelope.error)):
-            return mark_of_error(envelope.error if envelope is not None else ABSENT, data)
-        if envelope is None:
-            return mark_of_other(event, data, is_ours=False)
+        envelope = read(data, _ENVELOPE) or _NOT_AN_OBJECT
+        mark = mark_without_answer(event, data, None if envelope is _NOT_AN_OBJECT else envelope.error)
+        if mark is not None:
+            return mark
         _note_usage(envelope.usage, usage)
         if is_given(envelope.choices):
             return mark_of_choices(envelope.choices, choices)
