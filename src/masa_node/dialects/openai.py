@@ -57,7 +57,7 @@ class _Counts(msgspec.Struct):
 
 
 class _Usual(msgspec.Struct):
-    choices: Annotated[list[_Ended], msgspec.Meta(min_length=1, max_length=1)]
+    choices: tuple[_Ended]  # a list with a bound would be read to its end first
     usage: _Counts | None = None
     error: None = None
 
@@ -87,6 +87,7 @@ class _UsualChunk(msgspec.Struct):
     error: None = None
 
 
+_LONG_FRAME_BYTES = 16_000  # nearly none is; of many choices all would be read before it is seen that they are many
 _NO_WORDS = _Words()
 _NOT_AN_OBJECT = _Envelope()
 _USUAL_CHUNK = msgspec.json.Decoder(_UsualChunk)
@@ -237,7 +238,7 @@ class OpenAi:
         event, data = event_of(frame)
         if data == _DONE:
             return Mark.END
-        if choices is not None and not event:
+        if choices is not None and not event and len(data) < _LONG_FRAME_BYTES:
             usual = _mark_of_usual(data, usage, choices)
             if usual is not None:
                 return usual
