@@ -11,7 +11,7 @@ from typing import Self
 from masa_node.chat.answer import ChunkWriter, Give
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.dialect import Dialect
-from masa_node.dialects.tracking import StreamTracker
+from masa_node.dialects.tracking import LINE_FEED, QUOTE, RETURN, USUAL, StreamTracker
 from masa_node.routing.running.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES
 
 _LINE_END = b"\r\n"
@@ -49,19 +49,32 @@ class Relay(StreamTracker):
 
     def take(self, data: bytes) -> bytes:
         """Pass on as much of this as can be, which begins where a chunk does; what is left, from such a place on."""
-        chunks, size = self._chunks, len(data)
-        if chunks is not None and chunks.is_paused:
+        chunks, before = self._chunks, self.usual_before
+        if before is None or (chunks is not None and chunks.is_paused):
             return data
-        if size >= MAX_SHORT_CHUNK_BYTES or not data.startswith(SIZE_LINES[size]):
-            return self._take_several(data)
-        start = len(SIZE_LINES[size][0])
-        if not (data.endswith(_LINE_END) and self.is_more(data, start, size - 2)):
-            return data
-        if chunks is None:
-            self._give(data[start:-2])
-        else:
-            chunks.write_now(data)
-        return b""
+        end = self.usual_after + _LINE_END
+        parts = data.split(end)
+        parts.pop()
+        at = counted = 0
+        frames: list[bytes] = []
+        for part in parts:
+            size = len(part) + len(end)
+            if size >= MAX_SHORT_CHUNK_BYTES or not part.startswith(lines := SIZE_LINES[size]):
+                break
+            start = len(lines[0])
+            words = part[start + len(before) :]
+            if QUOTE in words or LINE_FEED in words or RETURN in words or not part.startswith(before, start):
+                break
+            if chunks is None:
+                frames.append(data[at + start : at + size - 2])
+            counted += USUAL + size - 2 - start
+            at += size
+        self.usual_counted += counted
+        if chunks is not None and at:
+            chunks.write_now(data[:at])
+        elif frames:
+            self._give(b"".join(frames))
+        return data[at:]
 
     def take_frames(self, data: bytes) -> bool:
         """See `Taker`."""
@@ -69,18 +82,3 @@ class Relay(StreamTracker):
         if is_more:
             self._give(data)
         return is_more
-
-    def _take_several(self, data: bytes) -> bytes:
-        chunks, at = self._chunks, 0
-        frames: list[bytes] = []
-        while at < (end := data.find(b"\n\r\n", at) + 3) < at + MAX_SHORT_CHUNK_BYTES:
-            lines = SIZE_LINES[end - at]
-            if not (data.startswith(lines, at) and self.is_more(data, start := at + len(lines[0]), end - 2)):
-                break
-            frames.append(data[start : end - 2])
-            at = end
-        if frames and chunks is None:
-            self._give(b"".join(frames))
-        elif chunks is not None and at:
-            chunks.write_now(data[:at])
-        return data[at:]
