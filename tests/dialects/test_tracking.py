@@ -311,6 +311,7 @@ def test_an_error_frame_in_the_middle_goes_through_as_the_llms_own_ending(dialec
         assert MESSAGE_OF_STREAM_ERROR in followed.fault.message
     else:
         assert followed.fault is None
+        assert followed.tracker.usage.has_failed
 
 
 @pytest.mark.parametrize("is_at_once", [True, False])
@@ -340,11 +341,14 @@ def test_a_connection_that_ends_inside_a_frame_after_an_error_drops_what_was_beg
     assert followed.out == raw
 
 
-def test_done_after_an_error_frame_goes_through() -> None:
-    raw = PIECE + sse(b'{"error":{"message":"boom"}}') + DONE
-    followed = follow(OPENAI, [raw])
-    assert followed.fault is None
-    assert followed.out == raw
+@pytest.mark.parametrize("dialect", [OPENAI, RESPONSES])
+def test_done_after_an_error_frame_goes_through(dialect: Dialect) -> None:
+    raw = up_to_the_first_piece_of(dialect) + sse(b'{"error":{"message":"boom"}}')
+    for chunks in ([raw + DONE], [raw, DONE]):
+        followed = follow(dialect, chunks)
+        assert followed.fault is None
+        assert followed.tracker.ended
+        assert followed.out == raw + DONE
 
 
 @every_dialect

@@ -152,6 +152,22 @@ async def test_a_stream_without_a_terminal_frame_ends_with_its_connection() -> N
     assert world.outcome.error is None
 
 
+@pytest.mark.parametrize("behind", [b"", DONE])
+@virtual_time
+async def test_an_error_of_the_llms_own_behind_its_first_piece_is_passed_on_and_told_of(behind: bytes) -> None:
+    world, server, caller, _ = begun()
+    error = b'data: {"error":{"message":"no"}}\n\n'
+    server.talk.heads()
+    server.talk.says(PIECE)
+    server.talk.says(error)
+    server.talk.says(behind, is_over=True)
+    outcome = await over(world)
+    assert caller.text == PIECE + error + behind
+    assert caller.sink.error is None
+    assert (outcome.status, outcome.error) == (200, "error_in_stream")
+    assert [attempt.result for attempt in outcome.attempts] == ["won"]
+
+
 @pytest.mark.parametrize(
     ("status", "said", "error"),
     [

@@ -9,10 +9,13 @@ from masa_node.chat.request import DialectName, Headers
 
 
 class Usage(msgspec.Struct, gc=False):
-    """Tokens as the LLM itself counted them; None where it did not say."""
+    """What the LLM itself says of its answer: tokens as it counted them, None where it did not; and whether it
+    `has_failed`, where the answer ends with an error of its own.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    has_failed: bool = False
 
     def note(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """A later count wins; what it leaves out stays."""

@@ -266,7 +266,7 @@ class EncodedAnswer(NotAnAnswer):
 
 
 class ErrorInStream(ProviderError):
-    """The LLM's stream began with an error frame."""
+    """The LLM's stream began with an error frame, or ended with one behind its first pieces, which is passed on."""
 
     code = "error_in_stream"
 

@@ -35,7 +35,7 @@ class StreamTracker:
     """
 
     __slots__ = (
-        *("_choices", "_cutter", "_dialect", "_error_seen", "_frames", "_judge", "_received", "ended", "fault"),
+        *("_choices", "_cutter", "_dialect", "_frames", "_judge", "_received", "ended", "fault"),
         *("is_ours", "started", "usage", "usual_after", "usual_before", "usual_counted"),
     )
 
@@ -44,7 +44,6 @@ class StreamTracker:
         self._cutter = FrameCutter(dialect.framing)
         self._choices = Choices()
         self._judge = (endings or Endings()).begin()
-        self._error_seen = False
         self.usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
         self.usual_after = b""
         self.usual_counted = 0  # of frames that went on in their chunks: how many, times USUAL, and their bytes
@@ -194,7 +193,7 @@ class StreamTracker:
         rest = self._cutter.rest()
         seen = rest if condensed is None else condensed
         if self._is_cut_inside(seen):
-            if not (self._error_seen or self.ended):
+            if not (self.usage.has_failed or self.ended):
                 self.fault = BrokenAnswer("its stream ended inside a frame, so the answer was cut")
             return b""
         if rest.strip() and not self.ended:
@@ -209,7 +208,7 @@ class StreamTracker:
 
     def is_whole(self) -> bool:
         """Would this be a whole answer if nothing more came? An error frame of the LLM's own is an ending too."""
-        if self._error_seen or self.ended:
+        if self.usage.has_failed or self.ended:
             return True
         return self.started and not self._dialect.needs_end and self._choices.have_ended
 
@@ -249,15 +248,15 @@ class StreamTracker:
 
     def _note(self, mark: Mark, frame: bytes) -> None:
         if mark is Mark.ERROR:
-            self._error_seen = True
+            self.usage.has_failed = True
         if not self.started and mark is not Mark.NOISE:
             self._note_first(mark, frame)
         elif mark is Mark.OVERLOOKED:
             self.fault = BrokenAnswer(f"its stream broke off with an error: {_words_of(frame)}")
-        elif mark is Mark.CUT:
+        elif mark is Mark.CUT and not self.usage.has_failed:
             self.fault = BrokenAnswer(self._what_is_missing())
-        if mark is Mark.END and self.fault is None:
-            if self._error_seen or self._judge(self._choices):
+        if mark in (Mark.END, Mark.CUT) and self.fault is None:
+            if self.usage.has_failed or self._judge(self._choices):
                 self.ended = True
             else:
                 self.fault = BrokenAnswer(self._what_is_missing())

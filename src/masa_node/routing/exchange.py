@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from masa_node.chat.answer import WRITTEN, Answer, ChunkWriter, StreamedAnswer, WholeAnswer
-from masa_node.chat.errors import CallerStalled, FirstPieceTimeout, MasaError, ProviderError, Stalled
+from masa_node.chat.errors import CallerStalled, ErrorInStream, FirstPieceTimeout, MasaError, ProviderError, Stalled
 from masa_node.chat.outcome import CALLER_GONE, MAX_TRAIL, STATUS_CALLER_GONE, Attempt, Outcome
 from masa_node.chat.request import Request
 from masa_node.chat.statuses import status_of
@@ -365,12 +365,14 @@ class Exchange:
         request, answer, attempts = self._request, self._answer, self.made
         total_s = self._now_s() - self._began_s
         usage = answer.usage if answer is not None else None
-        pieces, in_chunks = int(answer is not None), 0
+        pieces, in_chunks, error = int(answer is not None), 0, self._error
+        if error is None and usage is not None and usage.has_failed:
+            error = ErrorInStream.code
         if isinstance(answer, StreamedAnswer):
             pieces, in_chunks = answer.frames(), answer.in_chunks()
         return Outcome(  # by position: to name two dozen arguments takes four times as long
             request.request_id, request.endpoint, request.model, self._common.candidates.knows(request.model),
-            request.wants_stream, self._status, self._error,
+            request.wants_stream, self._status, error,
             attempts.winner.name if attempts.winner is not None else None, attempts.trail,
             len(request.body), self._answer_bytes + in_chunks, pieces,
             usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
