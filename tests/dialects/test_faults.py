@@ -23,6 +23,10 @@ STATUSES = [
     (b'{"success":false,"errors":[{"code":3040,"message":"m"}]}', 429),
     (b'{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}', 429),
     (b'{"type":"error","code":"invalid_request_error","message":"m"}', 400),
+    (b'{"error":{"message":"m","http_status_code":422}}', 422),  # text-generation-inference 2668
+    (b'{"choices":null,"base_resp":{"status_code":1008,"status_msg":"m"}}', 402),  # inferera-gateway 1123
+    (b'{"base_resp":{"status_code":2013,"status_msg":"m"}}', 400),
+    (b'{"error":{"message":"m","code":"429"},"base_resp":{"status_code":0,"status_msg":"success"}}', 429),
 ]
 
 
@@ -42,6 +46,8 @@ def test_an_error_tells_its_status_wherever_it_puts_it(data: bytes, status: int)
         b'{"error":{"message":"m","code":"4000"}}',
         b'{"error":{"message":"m","code":true,"type":1}}',
         b'{"error":{"message":"m","code":400.5}}',
+        b'{"error":{"message":"m","code":1008}}',
+        b'{"base_resp":{"status_code":1000,"status_msg":"m"}}',
         b'{"error":"m"}',
         b"m",
         b"",
@@ -69,7 +75,12 @@ def test_the_words_are_found_wherever_they_are(data: bytes, text: str | None) ->
     assert error_text(data) == text
 
 
-@pytest.mark.parametrize("data", [b'{"x":1}', b'{"message":"hello"}', b'{"code":400}', b"[]", b"hello", b"[" * 5_000])
+WELL = b'{"data":{},"base_resp":{"status_code":0,"status_msg":"success"}}'
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"x":1}', b'{"message":"hello"}', b'{"code":400}', b"[]", b"hello", b"[" * 5_000, WELL]
+)
 def test_what_only_looks_a_little_like_an_error_is_none(data: bytes) -> None:
     assert not is_bare_error(data)
     assert no_answer(data, "why") == "why"

@@ -92,8 +92,9 @@ _MAX_SHORT_CHARS = 256  # of such a text
 _NO_SUCH_ENDPOINT = 404
 _INVALID = "invalid"  # OpenAI's `invalid_prompt`, `invalid_image_format` and a dozen more
 _BAD_REQUEST = 400
-# From Cloudflare's error table.
+# From Cloudflare's error table, and from MiniMax's, which has its numbers beside a `status_msg`.
 _STATUS_OF_NUMBER = {3006: 413, 3007: 408, 3036: 429, 3040: 429, 5004: 400, 5005: 405, 5007: 404, 5018: 403, 10000: 401}
+_STATUS_OF_MINIMAX = {1001: 504, 1002: 429, 1004: 401, 1008: 402, 1026: 400, 1039: 429, 2013: 400, 2049: 401, 2056: 429}
 _MAX_LISTED = 16  # errors of one list that are looked at
 _MAX_WORD_CHARS = 64
 
@@ -104,11 +105,13 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_stat
     error: msgspec.Raw = ABSENT
     errors: msgspec.Raw = ABSENT
     response: msgspec.Raw = ABSENT  # of OpenAI's `response.failed`
+    base_resp: msgspec.Raw = ABSENT  # of MiniMax, beside good answers too
     message: msgspec.Raw = ABSENT
     msg: msgspec.Raw = ABSENT
     error_message: msgspec.Raw = ABSENT
     error_description: msgspec.Raw = ABSENT
     detail: msgspec.Raw = ABSENT
+    status_msg: msgspec.Raw = ABSENT
     title: msgspec.Raw = ABSENT
     status: msgspec.Raw = ABSENT
     status_code: msgspec.Raw = ABSENT
@@ -116,6 +119,7 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_stat
     go_status_code: msgspec.Raw = ABSENT  # of Ollama, which passes on what a server of its makers said
     http_status: msgspec.Raw = ABSENT
     http_code: msgspec.Raw = ABSENT  # of MiniMax
+    http_status_code: msgspec.Raw = ABSENT  # of text-generation-inference, in streams
     code: msgspec.Raw = ABSENT
     type: msgspec.Raw = ABSENT
     object: msgspec.Raw = ABSENT
@@ -159,7 +163,10 @@ def says_no_endpoint(data: bytes) -> bool:
 def error_text(data: bytes) -> str | None:
     """What it says, in the words of whoever made it; None if there are none."""
     for layer in _layers(data):
-        for field in (layer.message, layer.msg, layer.error_message, layer.error_description, layer.detail):
+        for field in (
+            *(layer.message, layer.msg, layer.error_message, layer.error_description, layer.detail),
+            layer.status_msg,
+        ):
             text = _text(field)
             if text:
                 return text
@@ -176,7 +183,9 @@ def is_bare_error(data: bytes) -> bool:
     if not layers:
         return False
     outer = layers[-1]
-    if is_error(outer.error) or is_error(outer.errors) or "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
+    if any(map(is_error, (outer.error, outer.errors, outer.base_resp))):
+        return True
+    if "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
         return True
     if not is_empty(outer.detail) and read(data, _DETAIL_ALONE) is not None:  # FastAPI's
         return True
@@ -217,6 +226,8 @@ def _layers(data: bytes | msgspec.Raw) -> Iterator[_Error]:
     for field in (error.error, error.errors, error.response):
         if is_given(field):
             yield from _layers_of_entry(field)
+    if is_error(error.base_resp):
+        yield from _layers_of_entry(error.base_resp)
     yield error
 
 
@@ -246,9 +257,10 @@ def _text(field: msgspec.Raw) -> str | None:
 
 
 def _number_of(layer: _Error) -> int | None:
+    table = _STATUS_OF_MINIMAX if is_given(layer.status_msg) else _STATUS_OF_NUMBER
     for field in (
         *(layer.status, layer.status_code, layer.camel_status_code, layer.go_status_code),
-        *(layer.http_status, layer.http_code, layer.code),
+        *(layer.http_status, layer.http_code, layer.http_status_code, layer.code),
     ):
         number = read(field, _NUMBER)
         if number is None:
@@ -256,8 +268,8 @@ def _number_of(layer: _Error) -> int | None:
             number = int(text) if len(text) <= 5 and text.isascii() and text.isdigit() else None  # noqa: PLR2004
         if number is not None and number in _STATUSES:
             return number
-        if number in _STATUS_OF_NUMBER:
-            return _STATUS_OF_NUMBER[number]
+        if number in table:
+            return table[number]
     return None
 
 

@@ -139,6 +139,7 @@ async def test_an_error_whose_words_stand_where_nobody_looks_for_them_is_quoted(
         (b'[{"error":{"code":429,"message":"too long","status":"RESOURCE_EXHAUSTED"}}]', 429),
         (b'{"object":"error","message":"too long","code":404}', 404),
         (b'{"code":401,"msg":"too long","success":false}', 401),
+        (b'{"base_resp":{"status_code":2013,"status_msg":"too long"}}', 400),
     ],
 )
 @virtual_time
@@ -147,6 +148,16 @@ async def test_an_error_inside_a_200_is_that_error(body: bytes, status: int, *, 
         with pytest.raises(ErrorAnswer, match="too long") as raised:
             await take(body, dialect=dialect, is_stream=is_stream)
         assert (raised.value.status, raised.value.body, raised.value.is_json) == (status, body, True)
+
+
+@virtual_time
+async def test_an_answer_without_choices_that_tells_of_an_error_is_that_error() -> None:
+    body = b'{"object":"chat.completion","choices":null,"base_resp":{"status_code":1002,"status_msg":"rate limit"}}'
+    with pytest.raises(ErrorAnswer, match="rate limit") as raised:
+        await take(body, is_stream=False)
+    assert (raised.value.status, raised.value.body) == (429, body)
+    well = body.replace(b"1002", b"0").replace(b"rate limit", b"success")
+    assert await body_of(await take(well, is_stream=False)) == well
 
 
 @virtual_time
