@@ -1,7 +1,7 @@
 """What single vendors refuse, or say in words of their own, as users of gateways told, with the number of the thread.
 
 Covers: `openai_chat.vendors`, `openai_chat.request_writer`, `ollama.request_writer`, `anthropic.request_writer`,
-`cloudflare.request_writer`, `failures`, `formats`.
+`cloudflare.request_writer`, `failures`, `formats`, `events`.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.translation.formats import targets_for
 from tests.dialects.translation import sdk_models
 from tests.dialects.translation.calling import (
@@ -21,6 +22,8 @@ from tests.dialects.translation.calling import (
     RUN,
     delta,
     frames,
+    lines,
+    named,
     request,
     stream,
     translation_of,
@@ -236,3 +239,77 @@ def test_thoughts_of_copilot_come_back_to_it(*, is_stream: bool) -> None:
     content = [block.model_dump(exclude_none=True) for block in message.content]
     body, dropped = request(MESSAGES, CHAT, **ASK, messages=[*HI, {"role": "assistant", "content": content}, *HI])
     assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "4", **said}, [])
+
+
+def ended(target: Any, reason: Any, **more: Any) -> tuple[bytes, bytes]:
+    """An answer of one word that stops for this reason: as a stream, and whole."""
+    if target is MESSAGES:
+        stop = {"stop_reason": reason}
+        block = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "la"}}
+        events = named(block, {"type": "message_delta", "delta": stop}, {"type": "message_stop"})
+        return events, msgspec.json.encode({"content": [{"type": "text", "text": "la"}], **stop})
+    if target is OLLAMA:
+        line = {"message": {"content": "la"}, "done": True, "done_reason": reason}
+        return lines(line), msgspec.json.encode(line)
+    choice = {"index": 0, "finish_reason": reason, **more}
+    chunks = frames(delta(content="la"), {"choices": [{"delta": {}, **choice}]}, b"[DONE]")
+    return chunks, msgspec.json.encode({"choices": [{"message": {"content": "la"}, **choice}]})
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES, OLLAMA])
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        *((word, "length") for word in ("model_length", "model_context_window_exceeded", "MAX_TOKENS")),
+        *((word, "content_filter") for word in ("sensitive", "SAFETY", "recitation", "refusal")),
+        *((word, "stop") for word in ("eos", "end_turn", "STOP")),
+    ],
+)
+def test_why_an_answer_stopped_is_told_whatever_word_a_vendor_has_for_it(
+    target: Any, reason: str, expected: str
+) -> None:
+    """Pi 978 and 1509, genkit 6259, inspect_ai 514: all were a good end."""
+    streamed, body = ended(target, reason)
+    caller = RESPONSES if target is CHAT else CHAT
+    said = {"length": "max_output_tokens"}.get(expected, expected) if target is CHAT else expected
+    given = translation_of(caller, target).answer("r1", 1).whole(body)
+    if caller is CHAT:
+        assert msgspec.json.decode(given)["choices"][0]["finish_reason"] == said
+        assert b'"finish_reason":"%b"' % said.encode() in stream(CHAT, target, streamed)
+    else:
+        details = msgspec.json.decode(given)["incomplete_details"]
+        assert (details or {"reason": "stop"})["reason"] == said
+        assert (b'"incomplete_details":{"reason":"%b"}' % said.encode() in stream(caller, target, streamed)) is bool(
+            details
+        )
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES, OLLAMA])
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource", "abort"])
+def test_an_answer_that_broke_off_is_no_good_one(target: Any, reason: str) -> None:
+    """Houston 1211, bifrost 5425: the reason is all that tells of it, beside the words that came."""
+    streamed, body = ended(target, reason)
+    caller = MESSAGES if target is not MESSAGES else CHAT
+    told = stream(caller, target, streamed, **ASK)
+    assert (b"la" in told, reason.encode() in told, b"message_stop" in told, b"[DONE]" in told) == (
+        True,
+        True,
+        False,
+        False,
+    )
+    with pytest.raises(BrokenAnswer, match=f"`{reason}`"):
+        translation_of(caller, target, **ASK).answer("r1", 1).whole(body)
+
+
+@pytest.mark.parametrize("reason", ["error", {"type": "abort"}, "function_call_filter: MALFORMED_FUNCTION_CALL"])
+def test_what_a_choice_tells_of_its_error_is_told(reason: Any) -> None:
+    """Genkit 6259: OpenRouter has committed a 200 when a provider fails, and puts the error into the choice."""
+    streamed, body = ended(CHAT, reason, error={"code": 502, "message": "Provider died"})
+    assert b'"message":"Provider died"' in stream(MESSAGES, CHAT, streamed, **ASK)
+    with pytest.raises(BrokenAnswer, match="Provider died"):
+        translation_of(MESSAGES, CHAT, **ASK).answer("r1", 1).whole(body)
+
+
+def test_an_error_beside_a_good_end_is_none() -> None:
+    streamed, _ = ended(CHAT, "stop", error={"code": 502, "message": "Provider died"})
+    assert b"message_stop" in stream(MESSAGES, CHAT, streamed, **ASK)

@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from masa_node.dialects.translation.conversation import Origin
-from masa_node.dialects.translation.failures import Failure
+from masa_node.dialects.translation.failures import Failure, Kind
 
 
 class StopReason(StrEnum):
@@ -17,6 +17,27 @@ class StopReason(StrEnum):
     TOOL_CALLS = "tool_calls"
     REFUSAL = "refusal"
     PAUSE = "pause"
+
+
+# The words of all formats, and of the vendors that add their own to one: Mistral, Z.ai, Google. Any other is an end.
+_REASONS = {
+    "stop_sequence": StopReason.STOP_SEQUENCE,
+    "pause_turn": StopReason.PAUSE,
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), StopReason.TOOL_CALLS),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), StopReason.LENGTH),
+    **dict.fromkeys(
+        ("content_filter", "refusal", "sensitive", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
+        StopReason.REFUSAL,
+    ),
+}
+# Of OpenRouter, Z.ai, DeepSeek, SGLang and Google: the model did not come to an end.
+_BROKE_OFF = frozenset({"error", "network_error", "insufficient_system_resource", "abort", "malformed_function_call"})
+
+
+def reason_in(word: str) -> StopReason | None:
+    """The reason that this word stands for; None: the answer broke off."""
+    plain = word.lower().removeprefix("function_call_filter: ")  # Gemini's, before MALFORMED_FUNCTION_CALL
+    return None if plain in _BROKE_OFF else _REASONS.get(plain, StopReason.END)
 
 
 class Logprob(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +145,11 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     """The server ended its answer with an error."""
 
     failure: Failure
+
+
+def broken_off(word: str) -> Failed:
+    """The server gave this reason, and no more words."""
+    return Failed(Failure(Kind.SERVER, f"the LLM server broke its answer off, with the reason `{word}`"))
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):

@@ -24,6 +24,8 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
     Tokens,
     Used,
+    broken_off,
+    reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.thoughts import thought_of
@@ -98,15 +100,6 @@ _EVENT = msgspec.json.Decoder(_Event, strict=False)
 _MESSAGE = msgspec.json.Decoder(_Message, strict=False)
 _USAGE = msgspec.json.Decoder(_Usage, strict=False)
 _TYPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_REASONS = {
-    "end_turn": StopReason.END,
-    "max_tokens": StopReason.LENGTH,
-    "model_context_window_exceeded": StopReason.LENGTH,
-    "stop_sequence": StopReason.STOP_SEQUENCE,
-    "tool_use": StopReason.TOOL_CALLS,
-    "pause_turn": StopReason.PAUSE,
-    "refusal": StopReason.REFUSAL,
-}
 # Parts of an answer; any other event may be passed over.
 _PARTS = frozenset({b'"content_block_start"', b'"content_block_delta"', b'"message_delta"', b'"message_start"'})
 
@@ -217,7 +210,9 @@ class AnthropicAnswerReader:
         return [*events, Used(tokens)] if tokens is not None else events
 
     def _reason(self, word: str, stop_sequence: str | None, details: _StopDetails | None) -> list[Event]:
-        reason = _REASONS.get(word, StopReason.END)
+        reason = reason_in(word)
+        if reason is None:
+            return [broken_off(word)]
         if reason is StopReason.TOOL_CALLS and not self._count:
             reason = StopReason.END
         elif reason is StopReason.END and self._count:

@@ -13,11 +13,12 @@ from masa_node.dialects.translation.events import (
     Failed,
     Finished,
     Logprob,
-    StopReason,
     TextPiece,
     ThoughtPiece,
     Tokens,
     Used,
+    broken_off,
+    reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_chat.answer_reader import arguments_of, reason_of
@@ -55,7 +56,6 @@ class _Line(msgspec.Struct):
 
 _LINE = msgspec.json.Decoder(_Line, strict=False)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_REASONS = {"stop": StopReason.END, "length": StopReason.LENGTH}
 
 
 class OllamaAnswerReader:
@@ -111,7 +111,10 @@ class OllamaAnswerReader:
         return events
 
     def _add_end(self, events: list[Event], line: _Line) -> None:
-        reason = _REASONS.get(line.done_reason or "stop", StopReason.END)
+        reason = reason_in(line.done_reason or "")
+        if reason is None:
+            events.append(broken_off(line.done_reason or ""))
+            return
         events.append(Finished(reason_of(reason, has_calls=self._calls.are_named)))
         if line.prompt_eval_count is not None or line.eval_count is not None:
             events.append(Used(Tokens(line.prompt_eval_count, line.eval_count)))

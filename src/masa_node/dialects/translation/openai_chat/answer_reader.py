@@ -23,6 +23,8 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
     Tokens,
     Used,
+    broken_off,
+    reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
 from masa_node.dialects.translation.openai_chat.answer_thoughts import (
@@ -94,6 +96,7 @@ class _Choice(msgspec.Struct):
     logprobs: msgspec.Raw = ABSENT
     text: str | None = None
     usage: msgspec.Raw = ABSENT  # Moonshot's place
+    error: msgspec.Raw = ABSENT  # OpenRouter's, of one that broke off
 
 
 class _Chunk(msgspec.Struct):
@@ -135,13 +138,6 @@ _FINISH = msgspec.json.Decoder(_Finish)
 _ANNOTATIONS = msgspec.json.Decoder(list[_Annotation])
 _COUNT = msgspec.json.Decoder(int)
 _ENVELOPE = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_REASONS = {
-    "stop": StopReason.END,
-    "length": StopReason.LENGTH,
-    "tool_calls": StopReason.TOOL_CALLS,
-    "function_call": StopReason.TOOL_CALLS,
-    "content_filter": StopReason.REFUSAL,
-}
 
 
 class ChatAnswerReader:
@@ -260,7 +256,13 @@ class ChatAnswerReader:
             word = finish.type if finish is not None else "stop"
         tracker = self._calls.get(index)
         stop_sequence = read(choice.stop_reason, TEXT)  # vLLM's: the sequence itself
-        reason = reason_of(_REASONS.get(word, StopReason.END), has_calls=tracker is not None and tracker.are_named)
+        said = reason_in(word)
+        if said is None:
+            is_told = is_error(choice.error)
+            error = b'{"error":' + bytes(choice.error) + b"}"
+            events.append(Failed(failure_of(error, 0)) if is_told else broken_off(word))
+            return
+        reason = reason_of(said, has_calls=tracker is not None and tracker.are_named)
         if reason is StopReason.END and stop_sequence:
             reason = StopReason.STOP_SEQUENCE
         events.append(Finished(reason, stop_sequence, index))
