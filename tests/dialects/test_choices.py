@@ -36,6 +36,35 @@ def test_all_of_several_have_to_end() -> None:
     assert choices.have_ended
 
 
+def counted(*indexes: int, ends: int) -> Choices:
+    pieces = [b'[{"index":%d,"delta":{"content":"a"},"finish_reason":null}]' % index for index in indexes]
+    return noted(*pieces, b'[{"index":%d,"delta":{},"finish_reason":"stop"}]' % ends)
+
+
+def test_pieces_of_one_answer_may_be_counted() -> None:
+    """Foundry-Local 263; longer than there may be choices."""
+    for length in (2, 3, choices_.MAX_CHOICES + 1):
+        choices = counted(*range(length), ends=length)
+        assert (choices.have_ended, choices.any_ended, choices.are_open) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("indexes", "ends"), [((0, 1, 2), 4), ((0, 1, 2, 0), 3), ((0, 1, 1), 2), ((1, 2, 3), 4), ((0,), 1), ((0, 1, 2), 2)]
+)
+def test_choices_that_come_again_or_out_of_turn_are_no_counted_pieces(indexes: tuple[int, ...], ends: int) -> None:
+    assert counted(*indexes, ends=ends).are_open
+
+
+def test_what_comes_behind_the_end_of_counted_pieces_is_open() -> None:
+    choices = counted(0, 1, 2, ends=3)
+    choices.seen(4)
+    assert choices.are_open
+
+
+def test_choices_of_one_list_are_no_counted_pieces() -> None:
+    assert noted(b'[{"index":0},{"index":1},{"index":2}]', b'[{"index":3,"finish_reason":"stop"}]').are_open
+
+
 def test_without_an_index_the_place_in_the_list_counts() -> None:
     choices = noted(b'[{"text":"a","finish_reason":"stop"},{"text":"b"}]')
     assert (choices.any_ended, choices.are_open) == (True, True)

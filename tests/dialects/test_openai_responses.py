@@ -84,3 +84,11 @@ def test_an_error_in_a_stream_has_the_vendors_shape() -> None:
     name, data, *_ = DIALECT.error_frame(ErrorText(500, "c", "boom", "r")).decode().split("\n")
     assert name == f"event: {expected['event']}"
     assert json.loads(data.removeprefix("data: ")) == {**expected["data"], "code": "c", "sequence_number": 0}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_one_item_in_progress_makes_a_cut_answer_wherever_it_is(cut: int) -> None:
+    status = [b"in_progress" if at == cut else b"completed" for at in range(4)]
+    items = b",".join(b'{"type":"message","status":"%b"}' % each for each in status)
+    body = b'{"status":"completed","output":[%b]}' % items
+    assert DIALECT.fault_of_whole(body, Usage()) == "one of its items is still in progress, so the answer was cut"

@@ -24,6 +24,7 @@ class _Choice(msgspec.Struct):
 
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 _MAX_DIGITS = 9  # of an index
+_FEW = 2  # pieces, which may be of two choices
 
 
 class Choices:
@@ -32,24 +33,26 @@ class Choices:
     A part whose end is never spoken of may be of a server that never speaks of one; one that "has not ended" was cut.
     """
 
-    __slots__ = ("_has_ended", "_is_plain_noted", "any_ended", "is_told", "open")
+    __slots__ = ("_counted", "_ended_at", "_has_ended", "_is_plain_noted", "any_ended", "is_told", "open")
 
     def __init__(self) -> None:
         self._has_ended: dict[int, bool] = {}  # of those that were seen
         self.open = 0  # how many of them have not
         self._is_plain_noted = False
+        self._counted = 0  # pieces of which each had the next index; -1 once one had not
+        self._ended_at = 0  # of them
         self.is_told = False
         self.any_ended = False  # did at least one?
 
     @property
     def have_ended(self) -> bool:
         """Were there any, and did all end?"""
-        return self.any_ended and not self.open
+        return self.any_ended and not self.are_open
 
     @property
     def are_open(self) -> bool:
-        """Was there any that did not end?"""
-        return self.open > 0
+        """Was there any that did not end? Foundry Local counts the pieces of one answer; its last one has ended."""
+        return self.open > 0 and not _FEW < self._counted == self._ended_at
 
     @property
     def are_cut_of_whole(self) -> bool:
@@ -58,6 +61,8 @@ class Choices:
 
     def seen(self, index: int, *, is_told: bool = False) -> None:
         """There is this part; `is_told`: and it was said not to have ended."""
+        if self._counted >= 0:
+            self._counted = self._counted + 1 if index == self._counted else -1
         if index not in self._has_ended and len(self._has_ended) < MAX_CHOICES:
             self._has_ended[index] = False
             self.open += 1
@@ -66,10 +71,10 @@ class Choices:
     def ended(self, index: int) -> None:
         """This part is complete."""
         self.seen(index)
+        self.any_ended, self._ended_at = True, self._counted
         if self._has_ended.get(index) is False:
             self._has_ended[index] = True
             self.open -= 1
-            self.any_ended = True
 
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other, where the format has choices."""
@@ -92,6 +97,8 @@ class Choices:
         self._note_ends(read(raw, _CHOICES) or [])
 
     def _note_ends(self, listed: list[_Choice]) -> bool:
+        if len(listed) > 1:
+            self._counted = -1
         choices = enumerate(listed[:MAX_CHOICES])
         have_reasons = [self._note_end(choice, _index(choice.index, position)) for position, choice in choices]
         return any(have_reasons)

@@ -63,13 +63,13 @@ def _note_items(response: _Response | None, choices: Choices) -> None:
     if response is None or (read(response.status, TEXT) or "") not in _OVER:
         return
     items = read(response.output, LIST) or []
-    choices.ended(0)
     for index, item in enumerate(items):
         fields = read(item, _RESPONSE)
         if fields is not None and read(fields.status, TEXT) == "in_progress":
             choices.seen(index + 1, is_told=True)
         else:
             choices.ended(index + 1)
+    choices.ended(0)  # behind them, so that they are not taken for counted pieces
 
 
 def _is_part(kind: str, event: _Response) -> bool:

@@ -313,3 +313,25 @@ def test_what_a_choice_tells_of_its_error_is_told(reason: Any) -> None:
 def test_an_error_beside_a_good_end_is_none() -> None:
     streamed, _ = ended(CHAT, "stop", error={"code": 502, "message": "Provider died"})
     assert b"message_stop" in stream(MESSAGES, CHAT, streamed, **ASK)
+
+
+def test_one_answer_is_one_though_its_pieces_are_counted() -> None:
+    """Foundry-Local 263: each chunk has the next index, and all but the first word was lost."""
+    counted = [{**delta(content=word)["choices"][0], "index": at} for at, word in enumerate(("la", "le", "lu"))]
+    last = {**delta("stop")["choices"][0], "index": 3}
+    raw = stream(MESSAGES, CHAT, frames(*({"choices": [each]} for each in (*counted, last)), b"[DONE]"), **ASK)
+    message = sdk_models.anthropic_message(raw)
+    assert [block.model_dump()["text"] for block in message.content] == ["lalelu"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_words_and_calls_in_choices_of_their_own_are_one_answer(order: int) -> None:
+    """copilot-api: so Copilot answers for Claude, and the calls were lost."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    choices = [
+        {"index": 0, "finish_reason": "stop", "message": {"content": "la"}},
+        {"index": 1, "finish_reason": "tool_calls", "message": {"content": None, "tool_calls": [call]}},
+    ][::order]
+    message = sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, {"choices": choices}, **ASK))
+    assert sorted(block.type for block in message.content) == ["text", "tool_use"]
+    assert message.stop_reason == "tool_use"

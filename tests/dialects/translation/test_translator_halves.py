@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.translation.conversation import Sampling
 from masa_node.dialects.translation.events import (
     Begun,
     CallBegun,
@@ -118,7 +119,8 @@ def test_choices_are_not_put_together() -> None:
         chunk(content=">"),
         FINISHED,
     ]
-    answer = ANSWER_READERS[CHAT](CONTEXT)
+    conversation = msgspec.structs.replace(CONTEXT.conversation, sampling=Sampling(choices=2))
+    answer = ANSWER_READERS[CHAT](msgspec.structs.replace(CONTEXT, conversation=conversation))
     reader = WholeCharacters(answer)
     events = [event for frame in frames for event in reader.frame(frame)]
     text = ["".join(each.text for each in events if isinstance(each, TextPiece) and each.choice == at) for at in (0, 1)]

@@ -145,6 +145,8 @@ class ChatAnswerReader:
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
+        # Where one answer was asked for, all is of that: some servers count their pieces, or part words from calls.
+        self._are_several = (context.conversation.sampling.choices or 1) > 1
         self._calls: dict[int, CallTracker] = {}
         self._details: dict[int, Details] = {}  # of the thought that each choice is at
         self._is_begun = False
@@ -199,7 +201,7 @@ class ChatAnswerReader:
         return events
 
     def _add_choice(self, events: list[Event], choice: _Choice) -> None:
-        index = choice.index or 0
+        index = choice.index or 0 if self._are_several else 0
         if not 0 <= index < MAX_CHOICES:
             return
         delta = choice.delta or choice.message
