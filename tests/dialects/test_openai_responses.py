@@ -27,6 +27,7 @@ DIALECT = OpenAiResponses()
         (b'{"type":"response.something_new"}', Mark.META),
         (b'{"type":"response.completed","response":{}}', Mark.END),
         (b'{"type":"response.incomplete","response":{}}', Mark.END),
+        (b'{"type":"response.done","response":{"status":"completed"}}', Mark.END),  # oh-my-pi 4692, cockpit-tools 2328
         (b'{"type":"response.failed","response":{"error":{"message":"boom"}}}', Mark.ERROR),
         (b'{"type":"error","message":"boom"}', Mark.ERROR),
         (b'{"error":{"message":"boom"}}', Mark.ERROR),

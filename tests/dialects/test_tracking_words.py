@@ -261,10 +261,11 @@ def verdict(dialect: Dialect, frames: Sequence[bytes], *, gives_reasons: bool) -
 CANCELLED = sse(b'{"type":"response.cancelled","response":{"status":"cancelled","output":[]}}', "response.cancelled")
 DELTA = sse(b'{"type":"response.output_text.delta","delta":"a"}', "response.output_text.delta")
 RESPONSES = Stream("cancelled", DIALECTS[DialectName.OPENAI_RESPONSES], (DELTA, DELTA, CANCELLED), Usage())
+ENDED = Stream("done", RESPONSES.dialect, (DELTA, DELTA, CANCELLED.replace(b"cancelled", b"done")), Usage())
 NATIVE = Stream("no choices", DIALECTS[DialectName.CLOUDFLARE], (*[sse(b'{"response":"a"}')] * 3, DONE), Usage())
 
 
-@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, NATIVE], ids=str)
+@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, ENDED, NATIVE], ids=str)
 @pytest.mark.parametrize("gives_reasons", [True, False])
 def test_a_stream_that_is_cut_anywhere_is_told_of_as_by_a_look_at_each_frame(
     stream: Stream, *, gives_reasons: bool
@@ -277,7 +278,7 @@ def test_a_stream_that_is_cut_anywhere_is_told_of_as_by_a_look_at_each_frame(
         assert verdict(stream.dialect, [b"".join(frames)], gives_reasons=gives_reasons) == expected
 
 
-@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, NATIVE], ids=str)
+@pytest.mark.parametrize("stream", [*STREAMS, RESPONSES, ENDED, NATIVE], ids=str)
 def test_a_stream_that_ends_inside_its_last_frame_with_its_connection_is_cut(stream: Stream) -> None:
     before, last = b"".join(stream.frames[:-1]), stream.frames[-1]
     for end in range(1, len(last.rstrip())):

@@ -14,7 +14,8 @@ from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_emp
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
 from masa_node.dialects.openai import OpenAi, mark_of_error, mark_of_other
 
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+# `response.done`: so Codex's own server has it at times, and Codex and others take it for `response.completed`.
+_ENDS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})
 _FAILED = frozenset({"error", "response.failed"})
 # Said of what is to come; a call or the like, which has a name or more, is a part of the answer already.
 _BEGUN = frozenset(
@@ -22,7 +23,7 @@ _BEGUN = frozenset(
 )
 _WORDLESS = frozenset({"id", "type", "role", "status", "annotations", "logprobs"})
 _BEGIN = b"event: response."
-_NOT_PLAIN = (b"error", b"response.completed", b"response.incomplete", b"response.cancelled", b"response.failed")
+_NOT_PLAIN = (b"error", b"response.failed", *(name.encode() for name in _ENDS))
 _DONE = b"[DONE]"
 _OVER = frozenset({"completed", "incomplete"})
 _OURS = "response."

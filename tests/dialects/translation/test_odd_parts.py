@@ -344,6 +344,8 @@ def test_responses_in_their_rarer_events() -> None:
     message = sdk_models.anthropic_message(stream(MESSAGES, RESPONSES, raw))
     assert message.stop_reason == "refusal"
     assert [block.type for block in message.content] == ["thinking", "tool_use", "text", "tool_use", "text"]
+    done = raw.replace(b"response.incomplete", b"response.done")
+    assert stream(MESSAGES, RESPONSES, done) == stream(MESSAGES, RESPONSES, raw)
     cancelled = named({"type": "response.cancelled", "response": {"status": "cancelled"}})
     assert b"event: error" in stream(MESSAGES, RESPONSES, cancelled)
     assert msgspec.json.decode(whole(OLLAMA, RESPONSES, {"output": [item]}))["message"]["content"]

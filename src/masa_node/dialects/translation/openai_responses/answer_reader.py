@@ -109,7 +109,7 @@ _USAGE = msgspec.json.Decoder(_Usage, strict=False)
 _NUMBER = msgspec.json.Decoder(float)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CALLS = ("function_call", "custom_tool_call")
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+_ENDS = ("response.completed", "response.done", "response.incomplete", "response.failed", "response.cancelled")
 
 
 class ResponsesAnswerReader:
