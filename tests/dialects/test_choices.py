@@ -18,7 +18,7 @@ def test_any_reason_ends_a_choice(reason: bytes) -> None:
     assert (choices.have_ended, choices.any_ended, choices.are_open) == (True, True, False)
 
 
-@pytest.mark.parametrize("reason", [b"null", b'""', b"false"])
+@pytest.mark.parametrize("reason", [b"null", b'""', b"false", b'"null"'])
 def test_what_is_no_reason_says_that_it_has_not_ended(reason: bytes) -> None:
     choices = noted(b'[{"index":0,"finish_reason":%s}]' % reason)
     assert (choices.are_open, choices.is_told) == (True, True)
@@ -74,6 +74,14 @@ def test_unread_frames_are_of_the_first_choice() -> None:
     choices = Choices()
     choices.note_plain(b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n')
     assert (choices.are_open, choices.is_told) == (True, True)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"{}", b" [ ]"])
+def test_unread_frames_without_a_choice_are_of_none(raw: bytes) -> None:
+    choices = noted(b'[{"index":1,"delta":{"content":"a"}}]')
+    choices.note_plain(b'data: {"choices":%b,"usage":null}\n\n' % raw)
+    choices.ended(1)
+    assert choices.have_ended
 
 
 @pytest.mark.parametrize("raw", [b"[1]", b'"x"', b"{}"])

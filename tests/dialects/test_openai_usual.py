@@ -18,7 +18,19 @@ USUAL = (
     b'"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}'
 )
 NUMBERS = (b"0", b"1", b"-0", b"0.0", b"1.0", b"7e0", b"-1", b"9007199254740993", b"1" * 400, b'"0"', b"null", b"NaN")
-REASONS = (b'"stop"', b'""', b'"\\ud83d"', b'"\\u0073"', b"null", b"false", b"{}", b"2", b'["stop"]', b"Infinity")
+REASONS = (
+    b'"stop"',
+    b'""',
+    b'"null"',
+    b'"\\ud83d"',
+    b'"\\u0073"',
+    b"null",
+    b"false",
+    b"{}",
+    b"2",
+    b'["stop"]',
+    b"Infinity",
+)
 ERRORS = (b"null", b"{}", b'""', b"false", b'"boom"', b'{"message":"boom"}', b'{"code":null}', b"[]", b"0")
 ODD = (b"null", b"[]", b"{}", b'"x"', b"3", b"[[]]", b"[null]", b'{"x":"\xff"}')
 SPACES = st.sampled_from([b"", b" ", b"\n\t"])

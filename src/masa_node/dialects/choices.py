@@ -1,5 +1,6 @@
 """The parts of one answer that each have an end of their own, and how servers end their streams. Pure."""
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -24,6 +25,7 @@ class _Choice(msgspec.Struct):
 
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 _MAX_DIGITS = 9  # of an index
+_FILLED = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _FEW = 2  # pieces, which may be of two choices
 
 
@@ -78,7 +80,7 @@ class Choices:
 
     def note_plain(self, frames: bytes) -> None:
         """Frames went by unread that hold words of the first choice, and of no other, where the format has choices."""
-        if not self._is_plain_noted and frames.count(b'"choices"'):
+        if not self._is_plain_noted and _FILLED.search(frames):
             self.seen(0, is_told=frames.count(b'"finish_reason":') > 0)
             self._is_plain_noted = self.is_told
 

@@ -32,7 +32,8 @@ NULL = b"null"
 RAW_NULL = msgspec.Raw(NULL)  # compared ten times as fast as its bytes are made
 # What servers write where they have nothing to say.
 _EMPTY = frozenset({b"", NULL, b'""', b"{}", b"[]", b"false", b"0"})
-_NO_REASON = frozenset({b"", NULL, b'""', b"false"})
+NULL_TEXT = "null"  # of KoboldCpp and Ai00, with each piece
+_NO_REASON = frozenset({b"", NULL, b'""', b"false", b'"null"'})
 _LONGEST_EMPTY = 16  # with spaces inside
 # What relays write into the fields of an `error` beside a good answer, with quotes or without.
 _ALL_IS_WELL = frozenset({b"0", b"200", b"ok", b"success"})

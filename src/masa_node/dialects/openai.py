@@ -14,7 +14,7 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, TOKENS, UNREADABLE, Tokens, is_error, is_given, is_json, read
+from masa_node.dialects.fields import ABSENT, NULL_TEXT, TOKENS, UNREADABLE, Tokens, is_error, is_given, is_json, read
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_heartbeat, is_heartbeat_name
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
@@ -117,7 +117,7 @@ def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:
         answer = _USUAL.decode(body)
     except UNREADABLE:
         return False
-    if answer.choices[0].index != 0:
+    if answer.choices[0].index != 0 or answer.choices[0].finish_reason == NULL_TEXT:
         return False
     if answer.usage is not None:
         usage.input_tokens, usage.output_tokens = answer.usage.prompt_tokens, answer.usage.completion_tokens
@@ -126,7 +126,7 @@ def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:
 
 
 def _mark_of_usual(data: bytes, usage: Usage, choices: Choices) -> Mark | None:
-    """Quickly: what nearly all frames of a chat are, noted as `mark` does it. None, and nothing is noted, if not.
+    """Quickly: what nearly all frames of a chat are, noted as `mark` does it. None, and no choice is noted, if not.
 
     Whatever is strictly of these types, the lenient reader would take for the same.
     """
@@ -140,6 +140,8 @@ def _mark_of_usual(data: bytes, usage: Usage, choices: Choices) -> Mark | None:
         return Mark.META
     part = chunk.choices[0]
     if part.finish_reason:
+        if part.finish_reason == NULL_TEXT:
+            return None
         choices.ended(0)
         return Mark.FINISH
     choices.seen(0, is_told=part.finish_reason is not msgspec.UNSET)

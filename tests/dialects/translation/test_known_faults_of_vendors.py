@@ -335,3 +335,13 @@ def test_words_and_calls_in_choices_of_their_own_are_one_answer(order: int) -> N
     message = sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, {"choices": choices}, **ASK))
     assert sorted(block.type for block in message.content) == ["text", "tool_use"]
     assert message.stop_reason == "tool_use"
+
+
+@pytest.mark.parametrize("reason", ["null", "", False])
+def test_a_word_for_no_reason_ends_nothing(reason: Any) -> None:
+    """AIShell 350 and ai00_server 90: `"null"` with each piece, which made a block of each word."""
+    pieces = [delta(content=word) for word in ("la", "le")]
+    for piece in pieces:
+        piece["choices"][0]["finish_reason"] = reason
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*pieces, delta("length"), b"[DONE]"), **ASK))
+    assert ([block.model_dump()["text"] for block in message.content], message.stop_reason) == (["lale"], "max_tokens")

@@ -307,7 +307,7 @@ async def test_a_stream_ends_with_a_reason_of_any_type(reason: bytes) -> None:
     assert await body_of(await take(CHUNK, end, DONE)) == CHUNK + end + DONE
 
 
-@pytest.mark.parametrize("reason", [b"null", b'""', b"false"])
+@pytest.mark.parametrize("reason", [b"null", b'""', b"false", b'"null"'])
 @virtual_time
 async def test_what_is_no_reason_ends_no_stream(reason: bytes) -> None:
     with pytest.raises(BrokenAnswer, match="no finish_reason"):
