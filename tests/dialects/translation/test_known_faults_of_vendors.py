@@ -345,3 +345,18 @@ def test_a_word_for_no_reason_ends_nothing(reason: Any) -> None:
         piece["choices"][0]["finish_reason"] = reason
     message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*pieces, delta("length"), b"[DONE]"), **ASK))
     assert ([block.model_dump()["text"] for block in message.content], message.stop_reason) == (["lale"], "max_tokens")
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_thoughts_of_databricks_are_thoughts(*, is_stream: bool) -> None:
+    """LiteLLM 36931, any-llm 281: a part of the content, which was lost."""
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm.", "signature": "S"}]}
+    said = [thought, {"type": "text", "text": "4"}]
+    if is_stream:
+        chunks = [delta(content=[thought]), delta(content=[said[1]]), delta("stop")]
+        message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*chunks, b"[DONE]"), **ASK))
+    else:
+        answer = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": said}}]}
+        message = sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, answer, **ASK))
+    assert [block.type for block in message.content] == ["thinking", "text"]
+    assert message.content[0].thinking == "Hm."

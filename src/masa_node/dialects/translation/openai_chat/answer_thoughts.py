@@ -1,4 +1,4 @@
-"""Thoughts in chat completions' answers, as each vendor has them: Gemini, LiteLLM, Mistral, OpenRouter."""
+"""Thoughts in chat completions' answers, as each vendor has them: Databricks, Gemini, LiteLLM, Mistral, OpenRouter."""
 
 import msgspec
 
@@ -10,11 +10,12 @@ from masa_node.dialects.translation.wire import encode
 
 
 class Part(msgspec.Struct):
-    """A part of a content; Mistral's thoughts are some."""
+    """A part of a content; Mistral's thoughts are some, and Databricks', which have a summary."""
 
     type: str = ""
     text: str | None = None
     thinking: msgspec.Raw = ABSENT
+    summary: msgspec.Raw = ABSENT
 
 
 class Block(msgspec.Struct):
@@ -76,7 +77,7 @@ class Details:
 
 def words_of(part: Part, index: int) -> list[Event]:
     """What a part of a content says."""
-    thought = read(part.thinking, _PARTS) if is_given(part.thinking) else None
+    thought = read(part.thinking, _PARTS) or read(part.summary, _PARTS)
     events: list[Event] = [ThoughtPiece(each.text, index) for each in thought or () if each.text]
     if part.text and part.type != "thinking":
         events.append(TextPiece(part.text, index))
