@@ -57,6 +57,15 @@ ONE_AFTER_THE_OTHER = parallel(
 ID_AND_NAME_REPEATED = parallel(
     [call(0, '{"city":', "weather", "a")], [call(0, '"Rome"}', "weather", "a")], [call(1, OSLO, "weather", "b")]
 )
+AN_ID_FOR_EACH_PIECE = parallel(
+    [call(0, '{"city":', "weather", "a")],
+    [call(0, '"Rome"}', None, "b")],
+    [call(1, "", "weather", "c")],
+    [call(1, OSLO, None, "d")],
+)
+NAMES_AFTER_IDS = parallel(
+    [call(0, "", None, "a")], [call(0, ROME, "weather")], [call(0, "", None, "b")], [call(0, OSLO, "weather")]
+)
 ARGUMENTS_LAST = parallel([call(0, "", "weather", "a"), call(1, "", "weather", "b")], [call(0, ROME), call(1, OSLO)])
 NAME_AFTER_ARGUMENTS = parallel([call(0, ROME, None, "a")], [call(0, "", "weather")], [call(1, OSLO, "weather", "b")])
 BLANKS_BETWEEN = frames(
@@ -86,11 +95,11 @@ NO_INDEX = frames(
     "raw",
     [
         INTERLEAVED, ALL_INDEX_NOUGHT, ONE_AFTER_THE_OTHER, ID_AND_NAME_REPEATED, ARGUMENTS_LAST, NAME_AFTER_ARGUMENTS,
-        BLANKS_BETWEEN, STOP_INSTEAD_OF_TOOL_CALLS, NO_INDEX,
+        BLANKS_BETWEEN, STOP_INSTEAD_OF_TOOL_CALLS, NO_INDEX, AN_ID_FOR_EACH_PIECE, NAMES_AFTER_IDS,
     ],
     ids=[
         "interleaved", "all_index_0", "one_after_the_other", "id_repeated", "arguments_last", "name_late", "blanks", "stop",
-        "no_index",
+        "no_index", "ids_of_pieces", "names_after_ids",
     ],
 )  # fmt: skip
 def test_parallel_calls_arrive_whole_however_a_server_streams_them(caller: Any, raw: bytes) -> None:

@@ -50,9 +50,11 @@ class CallTracker:
         return call.id if call is not None else ""
 
     def _is_another(self, call: _Call, call_id: str, name: str) -> bool:
-        """Some servers give every call the index 0: another id, or a name after whole arguments, begins another."""
+        """Some servers give every call the index 0: another id, or a name after whole arguments, begins another. Others
+        give each piece an id of its own: one without a name is more of arguments that are not whole.
+        """
         if call_id and call.given_id:
-            return call_id != call.given_id
+            return call_id != call.given_id and bool(name or not call.name or call.arguments.is_whole())
         return bool(name and call.name and call.arguments.is_whole())
 
     def _more(self, call: _Call, call_id: str, name: str, arguments: str) -> list[Event]:
