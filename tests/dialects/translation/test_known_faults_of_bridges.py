@@ -215,3 +215,34 @@ def test_a_thought_that_only_its_items_end_tells_is_told() -> None:
     told = [choice.delta for chunk in sdk_models.chat_chunks(raw) for choice in chunk.choices]
     assert "".join((each.model_extra or {}).get("reasoning_content", "") for each in told) == "Hm."
     assert "".join(each.content or "" for each in told) == "4"
+
+
+def without_indexes(*items: dict[str, Any], is_announced: bool, has_ids: bool) -> bytes:
+    """These items as llama.cpp streams them: each in pieces, all of them ended behind the last."""
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r", "status": "in_progress"}}]
+    done = [{"type": "response.output_item.done", "item": item} for item in items]
+    for item in items if is_announced else ():
+        bare = {name: value for name, value in item.items() if name not in ("arguments", "content")}
+        of = {"item_id": item.get("id") or item.get("call_id")} if has_ids else {}
+        kind = "function_call_arguments" if item["type"] == "function_call" else "output_text"
+        text = item["arguments"] if "arguments" in item else item["content"][0]["text"]
+        events += [
+            {"type": "response.output_item.added", "item": bare},
+            *({"type": f"response.{kind}.delta", **of, "delta": piece} for piece in (text[:3], text[3:])),
+        ]
+    return named(*events, *done, {"type": "response.completed", "response": {"id": "r", "status": "completed"}})
+
+
+@pytest.mark.parametrize(("is_announced", "has_ids"), [(True, True), (True, False), (False, True)])
+def test_items_of_responses_are_told_apart_without_their_indexes(*, is_announced: bool, has_ids: bool) -> None:
+    """llama.cpp 20607: the arguments of all calls went to the first one."""
+    items = [
+        {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "let me"}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": '{"x":1}'},
+        {"type": "function_call", "call_id": "b", "name": "g", "arguments": '{"y":2}'},
+    ]
+    raw = without_indexes(*items, is_announced=is_announced, has_ids=has_ids)
+    message = sdk_models.anthropic_message(stream(MESSAGES, RESPONSES, raw, max_tokens=9))
+    assert [block.model_dump().get("text") or (block.id, block.input) for block in message.content] == [
+        *("let me", ("a", {"x": 1}), ("b", {"y": 2}))
+    ]

@@ -80,7 +80,8 @@ class _Event(msgspec.Struct):
     text: str | None = None
     arguments: str | None = None
     refusal: str | None = None
-    output_index: int = 0
+    output_index: int | None = None
+    item_id: str | None = None
     item: _Item | None = None
     annotation: _Annotation | None = None
     response: _Response | None = None
@@ -118,7 +119,8 @@ class ResponsesAnswerReader:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._calls: dict[int, int] = {}  # output's index -> number of the call
-        self._places: dict[str | None, int] = {}  # where a call with this id is
+        self._places: dict[str | None, int] = {}  # where a call with this id is, or any item without an index
+        self._last = -1  # of those without one
         self._seen: set[int] = set()  # outputs of which pieces came
         self._is_begun = False
         self._has_items = False  # did any come by itself?
@@ -133,7 +135,18 @@ class ResponsesAnswerReader:
             return [Failed(failure_of(data, 0))]
         if event is None:
             return self._unreadable(data)
-        return self._piece(event) if event.delta is not None else self._other(event, data)
+        at = self._place(event) if event.output_index is None else event.output_index
+        return self._piece(event, at) if event.delta is not None else self._other(event, at, data)
+
+    def _place(self, event: _Event) -> int:
+        """Of llama.cpp's events, which have no index: where their item is, or else the last one."""
+        item = event.item or _Item()
+        ids = (event.item_id, item.id, item.call_id)
+        known = next((self._places[id_] for id_ in ids if id_ in self._places), None)
+        if known is None and event.item is not None and (any(ids) or event.type == "response.output_item.added"):
+            self._last += 1
+            self._places.update({id_: self._last for id_ in ids if id_})
+        return max(self._last, 0) if known is None else known
 
     def _unreadable(self, data: bytes) -> list[Event]:
         fields = read(data, _FIELDS)
@@ -141,8 +154,8 @@ class ResponsesAnswerReader:
             raise BrokenAnswer("a part of its answer could not be read, so the rest was not taken")
         return []
 
-    def _piece(self, event: _Event) -> list[Event]:
-        delta, at = event.delta or "", event.output_index
+    def _piece(self, event: _Event, at: int) -> list[Event]:
+        delta = event.delta or ""
         if not delta:
             return []
         self._seen.add(at)
@@ -159,17 +172,17 @@ class ResponsesAnswerReader:
                 self._seen.discard(at)
                 return []
 
-    def _other(self, event: _Event, data: bytes) -> list[Event]:
+    def _other(self, event: _Event, at: int, data: bytes) -> list[Event]:
         match event:
             case _Event(type="response.created" | "response.in_progress", response=_Response() as response):
                 return self._begin(response)
             case _Event(type="response.output_item.added", item=_Item() as item):
-                return self._added(item, event.output_index)
+                return self._added(item, at)
             case _Event(type="response.output_item.done", item=_Item() as item):
-                return self._done(item, event.output_index)
+                return self._done(item, at)
             case _Event(type="response.function_call_arguments.done", arguments=str(arguments)):
-                return self._arguments(event.output_index, arguments)
-            case _Event(type="response.reasoning_summary_part.added") if event.output_index in self._seen:
+                return self._arguments(at, arguments)
+            case _Event(type="response.reasoning_summary_part.added") if at in self._seen:
                 return [ThoughtPiece("\n\n")]
             case _Event(type="response.output_text.annotation.added", annotation=_Annotation() as annotation):
                 return [_citation(annotation)]
