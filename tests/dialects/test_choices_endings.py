@@ -39,6 +39,17 @@ def test_a_server_that_gave_a_reason_once_cuts_what_has_none() -> None:
     assert not endings.begin()(open_choices(is_told=False))
 
 
+def test_a_server_that_only_tells_of_a_limit_gives_no_reasons_otherwise() -> None:
+    """vllm-mlx 628: `length` at a limit, and null at every other end."""
+    endings, at_limit = Endings(), Choices()
+    at_limit.ended(0, at_limit=True)
+    assert endings.begin()(at_limit)
+    assert endings.judge_whole(at_limit)
+    assert [endings.begin()(open_choices()) for _ in range(3)] == [False, True, True]
+    assert endings.begin()(at_limit)
+    assert endings.begin()(open_choices())
+
+
 def test_a_reason_outweighs_what_was_shown_before() -> None:
     endings = Endings(has_shown=True)
     assert endings.begin()(open_choices())

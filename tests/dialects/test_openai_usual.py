@@ -18,19 +18,8 @@ USUAL = (
     b'"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}'
 )
 NUMBERS = (b"0", b"1", b"-0", b"0.0", b"1.0", b"7e0", b"-1", b"9007199254740993", b"1" * 400, b'"0"', b"null", b"NaN")
-REASONS = (
-    b'"stop"',
-    b'""',
-    b'"null"',
-    b'"\\ud83d"',
-    b'"\\u0073"',
-    b"null",
-    b"false",
-    b"{}",
-    b"2",
-    b'["stop"]',
-    b"Infinity",
-)
+NO_REASONS = (b'""', b'"null"', b"null", b"false")
+REASONS = (*NO_REASONS, b'"stop"', b'"length"', b'"\\ud83d"', b'"\\u0073"', b"{}", b"2", b'["stop"]', b"Infinity")
 ERRORS = (b"null", b"{}", b'""', b"false", b'"boom"', b'{"message":"boom"}', b'{"code":null}', b"[]", b"0")
 ODD = (b"null", b"[]", b"{}", b'"x"', b"3", b"[[]]", b"[null]", b'{"x":"\xff"}')
 SPACES = st.sampled_from([b"", b" ", b"\n\t"])
@@ -79,7 +68,7 @@ def judged(dialect: DialectName, body: bytes) -> tuple[object, ...]:
     """All that becomes of it."""
     usage, choices, endings = Usage(), Choices(), Endings()
     fault = DIALECTS[dialect].fault_of_whole(body, usage, choices)
-    return fault, usage, choices.have_ended, choices.are_open, endings.judge_whole(choices)
+    return fault, usage, choices.have_ended, choices.are_open, choices.any_done, endings.judge_whole(choices)
 
 
 def judged_leniently(dialect: DialectName, body: bytes) -> tuple[object, ...]:
@@ -144,12 +133,26 @@ CHUNKS = objects(
 )
 
 
+@pytest.mark.parametrize("is_quick", [True, False])
+@pytest.mark.parametrize(("reason", "is_done"), [(b"stop", True), (b"length", False)])
+def test_a_limit_is_no_end_by_itself(reason: bytes, *, is_done: bool, is_quick: bool) -> None:
+    body = USUAL.replace(b'"stop"', b'"%b"' % reason)
+    body = body if is_quick else b"\xef\xbb\xbf" + body
+    whole, streamed = Choices(), Choices()
+    assert DIALECTS[DialectName.OPENAI].fault_of_whole(body, Usage(), whole) is None
+    DIALECTS[DialectName.OPENAI].mark(b"data: %b\n\n" % body, Usage(), streamed)
+    assert (whole.any_done, streamed.any_done) == (is_done, is_done)
+    assert whole.have_ended
+    assert streamed.have_ended
+
+
 @given(st.lists(CHUNKS | one_of((b"[DONE]", b"{}", *ODD)), max_size=3))
 def test_what_is_seen_quickly_of_a_frame_is_what_a_longer_look_says(frames: list[bytes]) -> None:
     def seen() -> list[object]:
         usage, choices = Usage(), Choices()
         marks = [DIALECTS[DialectName.OPENAI].mark(b"data: %b\n\n" % frame, usage, choices) for frame in frames]
-        said = (choices.open, choices.is_told, choices.any_ended, choices.have_ended, choices.are_cut_of_whole)
+        ends = (choices.any_ended, choices.any_done, choices.have_ended, choices.are_cut_of_whole)
+        said = (choices.open, choices.is_told, *ends)
         return [*marks, usage, said]
 
     quickly = seen()

@@ -26,6 +26,7 @@ class _Choice(msgspec.Struct):
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 _MAX_DIGITS = 9  # of an index
 _FILLED = re.compile(rb'"choices"\s*:\s*\[\s*\{')
+_LIMIT = b'"length"'
 _FEW = 2  # pieces, which may be of two choices
 
 
@@ -35,7 +36,7 @@ class Choices:
     A part whose end is never spoken of may be of a server that never speaks of one; one that "has not ended" was cut.
     """
 
-    __slots__ = ("_counted", "_ended_at", "_has_ended", "_is_plain_noted", "any_ended", "is_told", "open")
+    __slots__ = ("_counted", "_ended_at", "_has_ended", "_is_plain_noted", "any_done", "any_ended", "is_told", "open")
 
     def __init__(self) -> None:
         self._has_ended: dict[int, bool] = {}  # of those that were seen
@@ -45,6 +46,7 @@ class Choices:
         self._ended_at = 0  # of them
         self.is_told = False
         self.any_ended = False  # did at least one?
+        self.any_done = False  # and not at a limit?
 
     @property
     def have_ended(self) -> bool:
@@ -70,10 +72,11 @@ class Choices:
             self.open += 1
         self.is_told = self.is_told or is_told
 
-    def ended(self, index: int) -> None:
-        """This part is complete."""
+    def ended(self, index: int, *, at_limit: bool = False) -> None:
+        """This part is complete; `at_limit`: as far as it was to go."""
         self.seen(index)
         self.any_ended, self._ended_at = True, self._counted
+        self.any_done = self.any_done or not at_limit
         if self._has_ended.get(index) is False:
             self._has_ended[index] = True
             self.open -= 1
@@ -107,7 +110,7 @@ class Choices:
 
     def _note_end(self, choice: _Choice, index: int) -> bool:
         if is_reason(choice.finish_reason) or is_reason(choice.finishReason):
-            self.ended(index)
+            self.ended(index, at_limit=bytes(choice.finish_reason) == _LIMIT)
             return True
         self.seen(index, is_told=bytes(choice.finish_reason) != b"")
         return False
@@ -168,15 +171,14 @@ class Endings:
 
         No SDK asks for one, and a body that is cut is no JSON: only a choice beside one that has ended tells of a cut.
         """
+        self._gives_reasons = self._gives_reasons or choices.any_done
         if choices.any_ended:
-            self._gives_reasons = True
             return not choices.open
         self.has_shown = self.has_shown or choices.are_open
         return True
 
     def _judge(self, choices: Choices, *, is_alone: bool) -> bool:
-        if choices.any_ended:
-            self._gives_reasons = True
+        self._gives_reasons = self._gives_reasons or choices.any_done
         if not choices.are_open:
             return True
         if choices.any_ended or self._gives_reasons:

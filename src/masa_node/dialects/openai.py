@@ -20,6 +20,7 @@ from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_hear
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
+_LIMIT = "length"
 _WHOLE_OBJECTS = frozenset({b'"chat.completion"', b'"text_completion"'})
 CUT = "not all of its choices have ended, so the answer was cut"
 
@@ -122,6 +123,7 @@ def is_usual(body: bytes, usage: Usage, choices: Choices) -> bool:
     if answer.usage is not None:
         usage.input_tokens, usage.output_tokens = answer.usage.prompt_tokens, answer.usage.completion_tokens
     choices.any_ended = True  # and is all there is
+    choices.any_done = answer.choices[0].finish_reason != _LIMIT
     return True
 
 
@@ -142,7 +144,7 @@ def _mark_of_usual(data: bytes, usage: Usage, choices: Choices) -> Mark | None:
     if part.finish_reason:
         if part.finish_reason == NULL_TEXT:
             return None
-        choices.ended(0)
+        choices.ended(0, at_limit=part.finish_reason == _LIMIT)
         return Mark.FINISH
     choices.seen(0, is_told=part.finish_reason is not msgspec.UNSET)
     words = part.delta or _NO_WORDS

@@ -360,3 +360,11 @@ def test_thoughts_of_databricks_are_thoughts(*, is_stream: bool) -> None:
         message = sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, answer, **ASK))
     assert [block.type for block in message.content] == ["thinking", "text"]
     assert message.content[0].thinking == "Hm."
+
+
+def test_a_heartbeat_in_the_shape_of_a_chunk_names_no_model() -> None:
+    """OMLX 1478: each stream began with one, whose model clients were told."""
+    beat = {**delta(content=""), "id": "chatcmpl-keepalive", "model": "keepalive"}
+    raw = frames(beat, delta(content="hi"), delta("stop"), b"[DONE]")
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, raw, **ASK))
+    assert (message.model, message.content[0].text) == ("m", "hi")

@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, is_reason, read
-from masa_node.dialects.framing import event_of
+from masa_node.dialects.framing import event_of, is_heartbeat_name
 from masa_node.dialects.translation.calls import CallTracker
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
@@ -192,7 +192,7 @@ class ChatAnswerReader:
     def events_of(self, chunk: "_Chunk") -> list[Event]:
         """What a chunk, or a whole body, says."""
         events: list[Event] = []
-        if not self._is_begun:
+        if not (self._is_begun or is_heartbeat_name(chunk.model or "")):  # oMLX has one in the shape of a chunk
             self._is_begun = True
             events.append(Begun(chunk.id or "", chunk.model or "", read(chunk.created, _COUNT)))
         for choice in chunk.choices or ():
