@@ -41,7 +41,7 @@ async def test_what_is_announced_too_large_is_not_read(length: int) -> None:
 
 @pytest.mark.parametrize("coding", [b"gzip", b"identity, gzip", b"GZIP", b"\xff", b"x"])
 async def test_a_coding_is_refused_unread(coding: bytes) -> None:
-    with pytest.raises(EncodedBody):
+    with pytest.raises(EncodedBody, match="enable_request_compression"):
         await read(coming(headers=[(b"content-encoding", coding)]))
 
 

@@ -82,7 +82,10 @@ def _hold(held: HeldBody, max_bytes: int, piece: bytes) -> None:
 def _check_head(request: HttpRequest, max_bytes: int) -> None:
     for name, value in request.head.headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise EncodedBody("Compressed bodies are not accepted: send it without Content-Encoding.")
+            raise EncodedBody(
+                "Compressed bodies are not accepted: send it without Content-Encoding. In Codex that is "
+                "`enable_request_compression = false` under `[features]` of its config.toml."
+            )
     if request.content_length is not None and request.content_length > max_bytes:
         raise _too_large(max_bytes)
 
