@@ -261,14 +261,14 @@ def ended(target: Any, reason: Any, **more: Any) -> tuple[bytes, bytes]:
     ("reason", "expected"),
     [
         *((word, "length") for word in ("model_length", "model_context_window_exceeded", "MAX_TOKENS")),
-        *((word, "content_filter") for word in ("sensitive", "SAFETY", "recitation", "refusal")),
+        *((word, "content_filter") for word in ("sensitive", "SAFETY", "IMAGE_RECITATION", "refusal")),
         *((word, "stop") for word in ("eos", "end_turn", "STOP")),
     ],
 )
 def test_why_an_answer_stopped_is_told_whatever_word_a_vendor_has_for_it(
     target: Any, reason: str, expected: str
 ) -> None:
-    """Pi 978 and 1509, genkit 6259, inspect_ai 514: all were a good end."""
+    """Pi 978 and 1509, genkit 6259, inspect_ai 514, Vibe-Trading 308: all were a good end."""
     streamed, body = ended(target, reason)
     caller = RESPONSES if target is CHAT else CHAT
     said = {"length": "max_output_tokens"}.get(expected, expected) if target is CHAT else expected

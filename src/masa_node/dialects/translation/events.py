@@ -31,13 +31,21 @@ _REASONS = {
     ),
 }
 # Of OpenRouter, Z.ai, DeepSeek, SGLang and Google: the model did not come to an end.
-_BROKE_OFF = frozenset({"error", "network_error", "insufficient_system_resource", "abort", "malformed_function_call"})
+_BROKE_OFF = frozenset(
+    {
+        *("error", "network_error", "insufficient_system_resource", "abort"),
+        *("malformed_function_call", "unexpected_tool_call", "malformed_response"),
+    }
+)
 
 
-def reason_in(word: str) -> StopReason | None:
-    """The reason that this word stands for; None: the answer broke off."""
-    plain = word.lower().removeprefix("function_call_filter: ")  # Gemini's, before MALFORMED_FUNCTION_CALL
-    return None if plain in _BROKE_OFF else _REASONS.get(plain, StopReason.END)
+def reason_in(word: str) -> "StopReason | Failed":
+    """What this word stands for: a reason, or that the answer broke off."""
+    # Of Google: `function_call_filter: MALFORMED_FUNCTION_CALL`, IMAGE_SAFETY.
+    plain = word.lower().rpartition(": ")[2].removeprefix("image_")
+    if plain in _BROKE_OFF:
+        return Failed(Failure(Kind.SERVER, f"the LLM server broke its answer off, with the reason `{plain}`"))
+    return _REASONS.get(plain, StopReason.END)
 
 
 class Logprob(msgspec.Struct, frozen=True, gc=False):
@@ -145,11 +153,6 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     """The server ended its answer with an error."""
 
     failure: Failure
-
-
-def broken_off(word: str) -> Failed:
-    """The server gave this reason, and no more words."""
-    return Failed(Failure(Kind.SERVER, f"the LLM server broke its answer off, with the reason `{word}`"))
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,6 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
     Tokens,
     Used,
-    broken_off,
     reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
@@ -211,8 +210,8 @@ class AnthropicAnswerReader:
 
     def _reason(self, word: str, stop_sequence: str | None, details: _StopDetails | None) -> list[Event]:
         reason = reason_in(word)
-        if reason is None:
-            return [broken_off(word)]
+        if isinstance(reason, Failed):
+            return [reason]
         if reason is StopReason.TOOL_CALLS and not self._count:
             reason = StopReason.END
         elif reason is StopReason.END and self._count:

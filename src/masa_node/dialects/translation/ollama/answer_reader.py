@@ -17,7 +17,6 @@ from masa_node.dialects.translation.events import (
     ThoughtPiece,
     Tokens,
     Used,
-    broken_off,
     reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
@@ -112,8 +111,8 @@ class OllamaAnswerReader:
 
     def _add_end(self, events: list[Event], line: _Line) -> None:
         reason = reason_in(line.done_reason or "")
-        if reason is None:
-            events.append(broken_off(line.done_reason or ""))
+        if isinstance(reason, Failed):
+            events.append(reason)
             return
         events.append(Finished(reason_of(reason, has_calls=self._calls.are_named)))
         if line.prompt_eval_count is not None or line.eval_count is not None:

@@ -23,7 +23,6 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
     Tokens,
     Used,
-    broken_off,
     reason_in,
 )
 from masa_node.dialects.translation.failures import failure_of
@@ -259,10 +258,9 @@ class ChatAnswerReader:
         tracker = self._calls.get(index)
         stop_sequence = read(choice.stop_reason, TEXT)  # vLLM's: the sequence itself
         said = reason_in(word)
-        if said is None:
-            is_told = is_error(choice.error)
+        if isinstance(said, Failed):
             error = b'{"error":' + bytes(choice.error) + b"}"
-            events.append(Failed(failure_of(error, 0)) if is_told else broken_off(word))
+            events.append(Failed(failure_of(error, 0)) if is_error(choice.error) else said)
             return
         reason = reason_of(said, has_calls=tracker is not None and tracker.are_named)
         if reason is StopReason.END and stop_sequence:
