@@ -153,6 +153,25 @@ def test_names_ids_errors_and_tokens_with_half_a_character_are_readable() -> Non
     assert [event.failure.message for event in events if isinstance(event, Failed)] == ["no \ufffd"]
 
 
+@pytest.mark.parametrize("caller", [each for each in CALLERS if each is not CHAT])
+@pytest.mark.parametrize("reason", [b"stop", b"length", b"content_filter"])
+def test_reasons_are_told_behind_half_a_character_as_behind_a_whole_one(caller: Endpoint, reason: bytes) -> None:
+    def reason_behind(text: str) -> str | None:
+        frames = chunk(content=text) + FINISHED.replace(b'"stop"', b'"%b"' % reason) + DONE
+        translator = AnswerTranslator(caller, CHAT, CONTEXT)
+        return gist.of_stream(caller, translator.feed(frames) + translator.finish()).reason
+
+    assert reason_behind("<") == reason_behind("a")
+
+
+@pytest.mark.parametrize("caller", [each for each in CALLERS if each is not CHAT])
+def test_errors_are_told_behind_half_a_character(caller: Endpoint) -> None:
+    frames = chunk(content="<") + b'data: {"error":{"message":"boom","code":500}}\n\n'
+    translator = AnswerTranslator(caller, CHAT, CONTEXT)
+    assert b'"boom"' in translator.feed(frames)
+    assert translator.is_over
+
+
 def test_a_refusal_is_put_together() -> None:
     reader = WholeCharacters(ANSWER_READERS[CHAT](CONTEXT))
     events = [*reader.frame(chunk(refusal="no<")), *reader.frame(chunk(refusal=">"))]

@@ -390,8 +390,8 @@ def _another(event: _Words, text: str) -> _Words:
 
 def _in_whole_characters(value: T) -> T:
     """The same with U+FFFD for each part of a character in it."""
-    if isinstance(value, str):
-        return cast("T", at_last(value))
+    if isinstance(value, str):  # a reason is one, and a kind of failure
+        return cast("T", at_last(value)) if type(value) is str else value
     if isinstance(value, list):
         return cast("T", [_in_whole_characters(each) for each in cast("list[object]", value)])
     if isinstance(value, msgspec.Struct):
