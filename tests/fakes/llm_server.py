@@ -21,6 +21,7 @@ PROBED = ("/chat/completions", "/api/chat")
 SMALL_BUFFER_BYTES = 64 * 1024
 PATIENCE_S = 10.0  # for what comes at once, on a busy machine
 _POLL_S = 0.002
+_STILL_LOOKS = 25  # looks and not a time: while the machine does something else nothing is sent, either
 
 
 class HungUp(Exception):
@@ -257,3 +258,13 @@ async def until(is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None
     async with asyncio.timeout(within_s):
         while not is_so():  # noqa: ASYNC110 - what is waited for happens elsewhere, and tells nobody
             await asyncio.sleep(_POLL_S)
+
+
+async def stands_still(sent: list[int]) -> int:
+    """Wait until look after look nothing more was sent; the last of it. Raises `TimeoutError` if it goes on."""
+    seen, still = -1, 0
+    async with asyncio.timeout(PATIENCE_S):
+        while still < _STILL_LOOKS:
+            seen, still = len(sent), still + 1 if seen == len(sent) else 0
+            await asyncio.sleep(_POLL_S)
+    return sent[-1]

@@ -21,7 +21,19 @@ from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.connection import MAX_UNREAD_BYTES, Connection
 from masa_node.upstreams.http.target import JOINED_BYTES
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, chunked, head, stream_head, whole
-from tests.fakes.llm_server import FakeLlm, Line, Script, close, flood, reset, send, send_each, stall, wait_for
+from tests.fakes.llm_server import (
+    FakeLlm,
+    Line,
+    Script,
+    close,
+    flood,
+    reset,
+    send,
+    send_each,
+    stall,
+    stands_still,
+    wait_for,
+)
 
 pytestmark = pytest.mark.on_every_loop
 
@@ -141,15 +153,6 @@ async def test_a_reader_that_stops_stops_the_server(client: HttpClient) -> None:
         await llm.until(lambda: llm.open == 0)
 
 
-async def stands_still(sent: list[int]) -> None:
-    """Wait until nothing more was sent for a while. Raises `TimeoutError` if it goes on."""
-    async with asyncio.timeout(5):
-        seen = -1
-        while seen != len(sent):
-            seen = len(sent)
-            await asyncio.sleep(LATER_S)
-
-
 # ---- connections that are kept ----
 
 
@@ -246,7 +249,7 @@ async def test_what_was_idle_for_long_is_closed(client: HttpClient, monkeypatch:
     monkeypatch.setattr(http, "KEEP_ALIVE_S", LATER_S)
     async with FakeLlm().answer("/x", OK) as llm:
         await asyncio.gather(*(ask(client, llm) for _ in range(3)))
-        assert llm.open == 3
+        assert llm.connections == 3
         await llm.until(lambda: llm.open == 0)
         assert client._sweeper is None
         assert await ask(client, llm) == b'{"ok":1}'
