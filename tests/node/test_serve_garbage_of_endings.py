@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from tests.fakes.moody_llm import ANSWERS, MoodyLlm
 from tests.fakes.raw_http import HEADERS, request
 from tests.node.test_serve_garbage import ROOT, TIMES, WITHIN_S, close, look, port_of, reset, settings
 
-SHORT = {"llm_timeout": 1.0, "llm_idle_timeout": 1.0}  # the timers of the node that asks
+# Timers of the nodes that ask. All that is asked at once shares a pause of the machine, and would be late together.
+PATIENT, HURRIED = ({"llm_timeout": timeout_s, "llm_idle_timeout": 1.0} for timeout_s in (WITHIN_S, 1.0))
 BEGUN_BYTES = 300  # of an answer: its head, and some of its stream
 AT_ONCE = 2 * TIMES
 MOST = 3 * TIMES  # a link that two nodes dialled at once leaves some thirty; a circle leaves as many each time
@@ -38,9 +40,10 @@ OPENAI, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
 
 @dataclass
 class World:
-    """Nodes and their LLMs; `asking` is the one that callers ask."""
+    """Nodes and their LLMs; `asking` is the one that callers ask, `hurried` the one for what ends when time is up."""
 
     asking: Node
+    hurried: Node
     llms: list[MoodyLlm] = field(default_factory=list)
 
     @property
@@ -52,12 +55,13 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """One way in which requests end. `statuses` are those that callers may read, none where they wait for no answer;
-    `leave` is how they go in the middle.
+    `leave` is how they go in the middle; `is_timed` if the time for a first piece ends them.
     """
 
     asked: bytes
     statuses: tuple[int, ...] = (200,)
     leave: Callable[[Line], None] | None = None
+    is_timed: bool = False
 
     async def happens(self, world: World) -> None:
         """As often as is counted, all at once. Most of them as is expected: on a busy machine a timer may be first."""
@@ -68,7 +72,7 @@ class Ending:
         assert statuses.most_common(1)[0][0] in (self.statuses or (0,)), statuses
 
     async def _once(self, world: World, all_asked: int) -> int:
-        async with line_to(port_of(world.asking)) as line:
+        async with line_to(port_of(world.hurried if self.is_timed else world.asking)) as line:
             await line.send(self.asked)
             if not self.statuses:
                 await until(lambda: world.asked >= all_asked, WITHIN_S)
@@ -97,9 +101,12 @@ STATUS_OF: dict[str, tuple[int, ...]] = {
     **{f"status-{status}": (status,) for status in (400, 429, 500)},
 }
 ENDINGS = {
-    **{f"{name}, streamed": Ending(ask(name), STATUS_OF.get(name, FAILING)) for name in ANSWERS},
+    **{
+        f"{name}, streamed": Ending(ask(name), STATUS_OF.get(name, FAILING), is_timed=name in ("silent", "working"))
+        for name in ANSWERS
+    },
     "well, whole": Ending(ask("well", stream=False)),
-    "silent, whole": Ending(ask("silent", stream=False), FAILING),
+    "silent, whole": Ending(ask("silent", stream=False), FAILING, is_timed=True),
     "cut, whole": Ending(ask("cut", stream=False), (200, *FAILING)),
     "status-500, whole": Ending(ask("status-500", stream=False), (500,)),
     "long": Ending(ask("well", words=LONG), (200, 504)),
@@ -125,7 +132,7 @@ def linked_with(node: Node) -> int:
 
 @contextlib.asynccontextmanager
 async def world_of(folder: Path, *llms: MoodyLlm, rate: int = OFTEN) -> AsyncGenerator[World]:
-    """One node for each LLM, and one without that asks them."""
+    """One node for each LLM, and two without that ask them."""
     async with contextlib.AsyncExitStack() as stack:
         bootnodes: list[str] = []
         nodes: list[Node] = []
@@ -135,12 +142,17 @@ async def world_of(folder: Path, *llms: MoodyLlm, rate: int = OFTEN) -> AsyncGen
             node = await stack.enter_async_context(serve(settings(folder / f"{number}", llm_chat_url=llm.url, **many)))
             bootnodes.append(node.bootnode)
             nodes.append(node)
-        where = settings(folder / "asking", bootnodes=",".join(bootnodes), **SHORT)
-        asking = await stack.enter_async_context(serve(where))
-        nodes.append(asking)
-        await until(lambda: len(asking.catalog.find("well", Endpoint.OPENAI_CHAT).peers) == len(llms), WITHIN_S)
-        await until(lambda: all(linked_with(node) == len(llms) for node in nodes), WITHIN_S)  # each with all others
-        yield World(asking, list(llms))
+        for name, timers in (("asking", PATIENT), ("hurried", HURRIED)):
+            where = settings(folder / name, bootnodes=",".join(bootnodes), **timers)
+            nodes.append(await stack.enter_async_context(serve(where)))
+        *_, asking, hurried = nodes
+        for node in (asking, hurried):
+            found = partial(node.catalog.find, "well", Endpoint.OPENAI_CHAT)
+            await until(lambda found=found: len(found().peers) == len(llms), WITHIN_S)  # type: ignore[misc]
+        await until(
+            lambda: all(linked_with(node) == len(nodes) - 1 for node in nodes), WITHIN_S
+        )  # each with all others
+        yield World(asking, hurried, list(llms))
 
 
 def two() -> tuple[MoodyLlm, MoodyLlm]:
@@ -172,8 +184,12 @@ AT_OWN = (
 
 
 async def at_an_own_server(folder: Path) -> None:
-    async with MoodyLlm() as llm, serve(settings(folder, llm_chat_url=llm.url, **SHORT)) as node:
-        await end_all(World(node, [llm]), {name: ENDINGS[name] for name in AT_OWN})
+    async with (
+        MoodyLlm() as llm,
+        serve(settings(folder / "asking", llm_chat_url=llm.url, **PATIENT)) as asking,
+        serve(settings(folder / "hurried", llm_chat_url=llm.url, **HURRIED)) as hurried,
+    ):
+        await end_all(World(asking, hurried, [llm]), {name: ENDINGS[name] for name in AT_OWN})
 
 
 async def in_races(folder: Path) -> None:
