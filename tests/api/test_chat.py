@@ -132,9 +132,9 @@ async def test_pieces_come_as_they_are_said(slow: ServingNode) -> None:
         writer.write(post(chat(stream=True)))
         await reader.readuntil(b"Hello!")
         first_s = loop.time()
-        await reader.readuntil(b"I")
-        assert first_s - asked_s < 0.9
-        assert loop.time() - first_s > 0.15
+        await reader.readuntil(b" model")
+        assert first_s - asked_s < 3  # all of it takes five seconds
+        assert loop.time() - first_s > 0.15  # five words; one may be taken late
     finally:
         writer.close()
         await writer.wait_closed()

@@ -72,7 +72,7 @@ async def test_leaving_is_noticed_whatever_is_being_done(own: ServingNode, asked
 
 
 def read_until(line: socket.socket, end: bytes) -> None:
-    line.settimeout(5)
+    line.settimeout(AT_ONCE_S)
     came = b""
     while end not in came:
         came += line.recv(4096)

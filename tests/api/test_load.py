@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.api.raw_http import ask_once, chat, get, line_to, post
+from tests.api.raw_http import PATIENCE_S, ask_once, chat, get, line_to, post
 from tests.api.serving import ServingNode
 
 
@@ -24,7 +24,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingNode]:
 async def gauge(node: ServingNode, name: str, wanted: int) -> None:
     """Wait until a gauge has this value."""
     line = f"\n{name} {wanted:.1f}\n".encode()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while line not in (await ask_once(node.port, get(b"/metrics"))).body:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

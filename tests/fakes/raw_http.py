@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 HEADERS = (("Content-Type", "application/json"),)
-PATIENCE_S = 5.0  # for anything that should come at once, on a busy machine
+PATIENCE_S = 20.0  # for anything that should come at once, on a busy machine; a node waits 30 s for an LLM
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ async def test_two_nodes_that_lead_to_each_other_give_a_508(monkeypatch: pytest.
     async with (
         running_node(PORT=str(one), LLM_CHAT_URL=f"http://127.0.0.1:{two}/v1") as first,
         running_node(PORT=str(two), LLM_CHAT_URL=f"http://127.0.0.1:{one}/v1"),
-        asyncio.timeout(4),
+        asyncio.timeout(WITHIN_S),
     ):
         reply = await post(first.port, OPENAI.endpoint, OPENAI.ask())
     assert reply.status == 508

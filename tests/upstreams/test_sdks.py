@@ -19,7 +19,7 @@ from tests.fakes.http_bytes import LAST_CHUNK, chunk, whole
 from tests.fakes.llm_server import Step, close, flood, reset, send, stall
 from tests.fakes.running import node_before
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0  # on a busy machine; a node waits 30 s for an LLM
 
 
 async def openai_text(address: str) -> str:

@@ -24,7 +24,7 @@ from tests.fakes.http_bytes import JSON, NDJSON, SSE, chunk, chunked, stream_hea
 from tests.fakes.llm_server import FakeLlm, Step, close, send, stall, wait_for
 from tests.fakes.running import RunningNode, running_node
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0  # on a busy machine; a node waits 30 s for an LLM
 RAISED = (openai.APIError, anthropic.APIError, ollama.ResponseError, httpx.TransportError, httpx2.TransportError)
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 LISTS = {
