@@ -108,8 +108,7 @@ def test_a_peer_that_is_trusted_by_command_may_see_private_requests(host: Node, 
 
 def test_a_blocked_peer_is_gone_and_stays_out_until_it_is_unblocked(host: Node, guest: Node) -> None:
     guest_id = node_id(guest)
-    blocked = host.command("peers", "block", "guest")
-    assert blocked.returncode == 0, blocked.stderr
+    wait_until(lambda: host.command("peers", "block", "guest").returncode == 0)  # as soon as its name is known, too
     wait_until(lambda: guest_id not in linked(host) and not linked(guest))
     assert servers_of(guest, "masa-demo") == set()
     wait_until(lambda: "blocked" in peer_row(guest, node_id(host))["error"])
