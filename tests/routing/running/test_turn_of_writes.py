@@ -321,7 +321,7 @@ def in_uvloop(test: Callable[[Writer, socket.socket, asyncio.Transport], Awaitab
         runner.run(run())
 
 
-def test_a_lone_write_is_sent_in_the_call_where_uvloop_would_do_so_later() -> None:
+def test_uvloop_sends_a_lone_write_in_the_call() -> None:
     async def test(writer: Writer, far: socket.socket, transport: asyncio.Transport) -> None:
         for number in range(2 * UNTIL_LOOKED_AT):
             writer.write(b"%d" % number)

@@ -10,7 +10,6 @@ See docs/decisions/0045-writes-of-a-turn.md.
 """
 
 import asyncio
-import os
 
 MAX_HELD_BYTES = 64 * 1024  # of one connection; then its own buffer says when whoever writes has to wait
 MAX_HELD_WRITERS = 64  # whoever was first has waited for so many
@@ -56,11 +55,10 @@ class Writer:
     that fails: the transport tells its protocol. `is_paused` is for whoever writes, and set by that protocol.
     """
 
-    __slots__ = ("_fd", "_held_bytes", "_transport", "_turn", "is_paused", "unwritten")
+    __slots__ = ("_held_bytes", "_transport", "_turn", "is_paused", "unwritten")
 
     def __init__(self, transport: asyncio.Transport, turn: TurnOfWrites) -> None:
         self._transport = transport
-        self._fd = _fd_of(transport)
         self._turn = turn
         self.unwritten: list[bytes] = []  # mostly one
         self._held_bytes = 0
@@ -73,7 +71,8 @@ class Writer:
         held, turn = self.unwritten, self._turn
         if turn.alone:  # then nothing is held
             turn.alone -= 1
-            self._send(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
             return
         held.append(data)
         if len(held) == 1:
@@ -101,31 +100,12 @@ class Writer:
         if not held:
             return
         self.unwritten, self._held_bytes = [], 0
-        if size <= MAX_HELD_BYTES or len(held) == 1:
-            self._send(b"".join(held))
-        elif not transport.is_closing():
+        if transport.is_closing():
+            return
+        if size > MAX_HELD_BYTES and len(held) > 1:
             # The last one by `write`, which tells when it is not read. What comes by `writelines` tells nothing of that
             # in asyncio's own transport of Python 3.12.0 to 3.12.8, and 3.13.0 to 3.13.1 (CVE-2024-12254).
             transport.writelines(held[:-1])
             transport.write(held[-1])
-
-    def _send(self, data: bytes) -> None:
-        """Past the transport, if nothing waits in it: uvloop's writes when all else of its turn is done."""
-        transport = self._transport
-        if transport.is_closing():  # its descriptor is another connection's then
-            return
-        if self._fd >= 0 and len(data) <= MAX_HELD_BYTES and not transport.get_write_buffer_size():
-            try:
-                sent = os.write(self._fd, data)
-            except OSError:  # it takes nothing now; or is broken, which the transport finds out and tells
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        transport.write(data)
-
-
-def _fd_of(transport: asyncio.Transport) -> int:
-    """What its bytes are written to as they are, and later than they could be; -1 where that is not so."""
-    is_later = type(transport).__module__ == "uvloop.loop" and transport.get_extra_info("ssl_object") is None
-    return transport.get_extra_info("socket").fileno() if is_later else -1
+        else:
+            transport.write(b"".join(held))
