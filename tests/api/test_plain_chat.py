@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import gc
 import re
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -15,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from masa_node.accounts.key_file import change_keys
+from masa_node.accounts.keys import KeyRules, made_key
 from masa_node.api import plain_chat
 from masa_node.api.http1 import protocol
 from masa_node.api.http1 import reply as reply_module
@@ -41,6 +45,7 @@ LARGE = ANSWER.replace(b'"a"', b'"%b"' % (b"a" * 20_000_000))
 SAID = {
     "whole": whole(ANSWER),
     "no json": whole(b"hello"),
+    "400": whole(b'{"error":{"message":"no"}}', status=400),
     "500": whole(b'{"error":{"message":"no"}}', status=500),
     "odd 200": whole(b'{"error":{"code":429,"message":"no"}}'),
     "until closed": b"HTTP/1.0 200 OK\r\n\r\n" + ANSWER,
@@ -167,10 +172,10 @@ async def test_the_same_request_by_both_ways_gives_the_same_bytes_and_outcome() 
         await asyncio.to_thread(try_one)
 
 
-async def warm(it: Bench) -> None:
+async def warm(it: Bench, headers: bytes = b"") -> None:
     """Leave one kept connection to the server."""
     async with line_to(it.running.port) as line:
-        await line.send(post(chat(MODEL)))
+        await line.send(post(chat(MODEL), headers))
         end = await it.llm.asked.get()
         await end.send(whole(ANSWER))
         await line.reply()
@@ -376,6 +381,29 @@ async def test_a_key_is_held_to_its_limits_on_the_plain_way() -> None:
             await it.outcome()
         assert (enter.call_count, leave.call_count) == (1, 1)
         assert seen["plain"] == 1
+
+
+async def test_requests_behind_each_other_on_a_connection_are_never_under_way_at_once(tmp_path: Path) -> None:
+    """Also where a task tells of the first, and the second begins as soon as that is written."""
+    key = change_keys(tmp_path, lambda keys: made_key(keys, "alice", KeyRules(concurrent=1), time.time()))
+    own = b"X-Api-Key: %b\r\n" % key.encode()
+    async with bench(MASA_DIR=str(tmp_path)) as it:
+        await warm(it, own)
+        async with line_to(it.running.port) as line:
+            with counted() as seen:
+                await line.send(post(chat(MODEL), own) * 2)
+                end = await it.llm.asked.get()
+                await end.send(SAID["400"])
+                end.is_done.set()
+                assert (await line.reply()).status == 400
+                asked = asyncio.create_task(it.llm.asked.get())
+                reply = asyncio.create_task(line.reply())
+                await asyncio.wait((asked, reply), return_when=asyncio.FIRST_COMPLETED)
+                assert not reply.done(), reply.result()
+                await asked.result().send(SAID["whole"])
+                assert (await reply).status == 200
+        assert seen["task"] == 1
+        assert it.is_tidy()
 
 
 async def test_a_bug_on_the_plain_way_is_told_as_any_other() -> None:

@@ -115,7 +115,6 @@ class PlainChat(Entry):
     def go_on(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
         self._running = asyncio.get_running_loop().create_task(self._run(rest))
-        self._running.add_done_callback(self._rest_is_over)
 
     def over(self) -> None:
         """All is told."""
@@ -128,8 +127,12 @@ class PlainChat(Entry):
     # ---- inside ----
 
     async def _run(self, rest: Coroutine[Any, Any, None]) -> None:
-        with contextlib.suppress(asyncio.CancelledError):  # see `BoundedHttpProtocol`
-            await self._around.guarded(self._rest(rest), self._asked, self.reply)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):  # see `BoundedHttpProtocol`
+                await self._around.guarded(self._rest(rest), self._asked, self.reply)
+        finally:  # not in the next turn: the next request of the connection has begun, and may be one too many of a key
+            self._running = None
+            self.over()
 
     async def _rest(self, rest: Coroutine[Any, Any, None]) -> None:
         try:
@@ -141,8 +144,3 @@ class PlainChat(Entry):
 
     async def _tell_ended(self) -> None:
         await self.sink.failed(EndedByOwner("The owner of this node has ended the request."), ())
-
-    def _rest_is_over(self, task: asyncio.Task[None]) -> None:
-        del task
-        self._running = None
-        self.over()
