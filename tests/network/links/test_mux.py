@@ -279,6 +279,20 @@ async def test_after_both_have_finished_an_abort_does_nothing() -> None:
 
 
 @virtual_time
+async def test_what_was_sent_to_its_end_is_read_although_its_sender_has_left_since() -> None:
+    async with pair() as ends:
+        mine, theirs = await ends.stream()
+        await theirs.write(b"the last")
+        await theirs.finish()
+        theirs.abort()
+        await asyncio.sleep(1)
+        assert await mine.read() == b"the last"
+        for what in (mine.read, mine.finish):
+            with pytest.raises(StreamReset):
+                await what()
+
+
+@virtual_time
 async def test_a_call_given_up_before_its_first_bytes_is_never_heard_of() -> None:
     async with pair() as ends:
         never = await ends.open()

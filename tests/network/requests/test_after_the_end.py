@@ -133,3 +133,22 @@ async def test_a_whole_answer_comes_with_its_end_and_nothing_behind_it() -> None
         assert [kind for kind, _ in frames] == [FrameKind.HEAD, FrameKind.PIECE, FrameKind.END]
         assert stream.receive_now() is None
         stream.finish()
+
+
+@virtual_time
+async def test_a_caller_gets_all_of_an_answer_whose_sender_does_not_wait_for_its_reader() -> None:
+    async def serve(peer: NodeId, stream: SaidStream) -> None:
+        del peer
+        head = header_frame(FrameKind.HEAD, AnswerHead(200, MODEL, "openai", is_stream=True))
+        await stream.write(head + frame(FrameKind.PIECE, FIRST))
+        await asyncio.sleep(1)
+        end = header_frame(FrameKind.END, AnswerEnd(2, len(FIRST + LAST)))
+        await stream.write(frame(FrameKind.PIECE, LAST) + end)
+        stream.finish()
+        stream.abort()
+
+    async with world(serve) as here:
+        answer = await here.peer.answer(ask())
+        assert isinstance(answer, StreamedAnswer)
+        await asyncio.sleep(10)
+        assert (answer.first, await answer.next_piece(), await answer.next_piece()) == (FIRST, LAST, b"")

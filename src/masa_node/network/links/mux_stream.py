@@ -215,7 +215,8 @@ class MuxStream:
                 self._more_came()
                 self._leave_if_over()
             case FrameKind.RESET:
-                self._inbox.clear()
+                if not self._has_ended:  # else all was sent: who sent it does not wait until it is read
+                    self._inbox.clear()
                 self.fail(StreamReset("the peer gave the stream up."))
             case FrameKind.WINDOW:
                 self._room += _granted(payload)
