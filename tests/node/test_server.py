@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from masa_node.api.http1.reply import Reply
+from masa_node.api.http1.request import HttpRequest
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.server import Server, address_of, bind
 from masa_node.node.settings.environment import Settings
@@ -89,3 +91,31 @@ def test_a_crowd_of_callers_is_let_in_within_few_turns_of_the_loop(monkeypatch: 
     monkeypatch.setattr("masa_node.node.server.BoundedHttpProtocol", Counting)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(let_in())
+
+
+def test_what_was_asked_before_a_stop_is_answered_and_the_caller_told_that_it_is_the_last() -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def answer(request: HttpRequest, reply: Reply) -> None:
+        del request
+        await reply.whole(200, [], b"ok")
+
+    async def ask() -> bytes:
+        server = Server(answer, 5.0)
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(server.take_requests(sock))
+                await server.listening.wait()
+                reader, writer = await asyncio.open_connection(*sock.getsockname())
+                writer.write(asked)
+                await reader.readuntil(b"ok")
+                writer.write(asked)  # it is there, and nobody has read it
+                server.stop()
+                came = await reader.read()
+                writer.close()
+        return came
+
+    for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            came = runner.run(ask())
+        assert came.endswith(b"connection: close\r\n\r\nok")

@@ -18,7 +18,7 @@ KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstre
 BACKLOG = 2048
 ACCEPTED_AT_ONCE = 8 if os.name == "posix" else 1  # in a turn: uvloop takes one of each socket that it listens on
 FIRST_DEFAULT_PORT, LAST_DEFAULT_PORT = 8080, 8089
-ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then
+ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then, and what was asked before is read
 CUT_WITHIN_S = 1.0  # an answer that is cut stops its LLM, and its connection is closed
 
 
@@ -63,6 +63,8 @@ class Server:
             self.listening.set()
             await self._stopping.wait()
             listening.close()
+            self._connections.is_stopping = True  # what is asked on a connection from now on is the last
+            await asyncio.sleep(ACCEPTED_WITHIN_S)
             self._connections.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._grace_s) as self._grace:
