@@ -120,6 +120,10 @@ class Network:
             for peer in self._askable.peers:
                 self._askable.withdraw(peer)
 
+    async def stop_serving(self) -> None:
+        """See `PeerServer.stop`; all else goes on."""
+        await self._parts.server.stop()
+
     # ---- what the owner does ----
 
     def want(self, addresses: Sequence[PeerAddress], invite: bytes | None = None) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from masa_node.node.node import READY_WITHIN_S, Node
 from masa_node.node.proxies import check_proxies, read_proxies
-from masa_node.node.server import Server, address_of, bind
+from masa_node.node.server import Server, StopHooks, address_of, bind
 from masa_node.node.settings.environment import Settings, check_settings
 from masa_node.node.settings.upstreams import upstream_specs
 from masa_node.upstreams.http.client import HttpClient
@@ -58,7 +58,8 @@ async def listening(settings: Settings, grace_s: float) -> AsyncGenerator[tuple[
             for spec in specs:
                 node.add_spec(spec)
             access = node.access
-            server = Server(node.app, grace_s, None, node.app, access.events.end, access.under_way.stop)
+            hooks = StopHooks(access.events.end, node.peer_service.stop_serving, access.under_way.stop)
+            server = Server(node.app, grace_s, None, node.app, hooks)
             failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(server.take_requests(sock))

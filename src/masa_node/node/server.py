@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from masa_node.api.http1.connections import Application, Connections, WithoutTask
 from masa_node.api.http1.protocol import BoundedHttpProtocol
@@ -22,12 +23,25 @@ ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known t
 CUT_WITHIN_S = 1.0  # an answer that is cut stops its LLM, and its connection is closed
 
 
+async def _nobody() -> None:
+    return
+
+
+class StopHooks(NamedTuple):
+    """What else happens when a server stops: `on_stop` ends what would never end by itself, `others_gone` returns when
+    the answers that do not go through its connections are over, and `on_cut` hears that what is left is cut.
+    """
+
+    on_stop: Callable[[], None] = lambda: None
+    others_gone: Callable[[], Awaitable[None]] = _nobody
+    on_cut: Callable[[], None] = lambda: None
+
+
 class Server:
     """Run `take_requests` in a task; `listening` is set once it does, `ended` when it is over.
 
     `stop` lets answers under way end, for `grace_s` at most; called again, it waits for none. Cancelled, it waits for
-    none either. `on_stop` ends those that would never end by themselves; `on_cut` hears that the others are cut. When
-    `take_requests` has returned, no connection is open and no answer is under way.
+    none either. When `take_requests` has returned, no connection is open and no answer is under way.
     """
 
     def __init__(
@@ -36,16 +50,14 @@ class Server:
         grace_s: float,
         tls: ssl.SSLContext | None = None,
         by_calls: WithoutTask | None = None,
-        on_stop: Callable[[], None] = lambda: None,
-        on_cut: Callable[[], None] = lambda: None,
+        hooks: StopHooks | None = None,
     ) -> None:
         self.listening, self.ended = asyncio.Event(), asyncio.Event()
         lines = b"x-masa-node: %b\r\n" % __version__.encode()
         self._connections = Connections(app, KEEP_ALIVE_S, lines, by_calls)
         self._grace_s = grace_s
         self._tls = tls
-        self._on_stop = on_stop
-        self._on_cut = on_cut
+        self._hooks = hooks or StopHooks()
         self._grace: asyncio.Timeout | None = None
         self._stopping = asyncio.Event()
 
@@ -68,7 +80,7 @@ class Server:
             self._connections.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._grace_s) as self._grace:
-                    await self._connections.all_gone()
+                    await asyncio.gather(self._connections.all_gone(), self._hooks.others_gone())
         finally:
             self._grace = None
             listening.close()
@@ -82,14 +94,14 @@ class Server:
             if self._grace is not None and not self._grace.expired():
                 self._grace.reschedule(0)
         self._stopping.set()
-        self._on_stop()
+        self._hooks.on_stop()
 
     async def _cut(self) -> None:
         """Close at once what is still open, so that nothing outlives the server."""
         connections = self._connections
         connections.stop()
         await asyncio.sleep(ACCEPTED_WITHIN_S)
-        self._on_cut()
+        self._hooks.on_cut()
         for task in list(connections.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):

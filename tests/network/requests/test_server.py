@@ -134,6 +134,30 @@ async def test_a_request_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
     assert (asked.requester, node.outcome.error, node.outcome.status) == (requester, None, 200)
 
 
+# ---- when the node stops ----
+
+
+@pytest.mark.parametrize("by_calls", [True, False])
+@virtual_time
+async def test_a_node_that_stops_serves_what_was_asked_before_to_its_end(*, by_calls: bool) -> None:
+    last = CHUNK.replace(b"null", b'"stop"')
+    node = Node((provider(Speaks([3.0, last])),), by_calls=by_calls)
+    async with world(node.serve) as here:
+        under_way = asyncio.create_task(take(here.peer, ask()))
+        await asyncio.sleep(1)
+        began_s, stopping = now_s(), asyncio.create_task(node.server.stop())
+        await asyncio.sleep(1)
+        refused = await take(here.peer, ask())
+        assert isinstance(refused.error, PeerBusy)
+        assert "stopping" in str(refused.error)
+        assert not stopping.done()
+        await stopping
+        assert 2 <= now_s() - began_s <= 3
+        got = await under_way
+        assert got.is_whole
+        assert got.pieces == [CHUNK, last]
+
+
 # ---- what is refused ----
 
 

@@ -119,6 +119,11 @@ class Quotas:
         quota.held_bytes -= size
         self.held_bytes -= size
 
+    @property
+    def at_work(self) -> int:
+        """How many requests of all peers are under way."""
+        return sum(quota.at_work for quota in self._peers.values())
+
     def __len__(self) -> int:
         return len(self._peers)
 

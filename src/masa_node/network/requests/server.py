@@ -50,6 +50,7 @@ from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES, readable
 
 REQUEST_WITHIN_S = 30.0  # for all of a request to arrive: MAX_BODY's default over a bad line of 0.5 MB/s takes 20 s
 TELL_WITHIN_S = 2.0  # for a refusal to be read: a few round trips
+LOOK_S = 0.02  # between two looks whether all requests are over
 _SHORT_REQUEST = (FrameKind.REQUEST, FrameKind.BODY)
 _NOT_PLAIN = FORM_ENDPOINTS | {Endpoint.NATIVE}
 
@@ -134,6 +135,13 @@ class PeerServer:
             )
         )
         self._around = Around(self._quotas, hooks.under_way, self._guarded, self._misbehaves)
+        self._is_stopping = False
+
+    async def stop(self) -> None:
+        """Refuse what is asked from now on; returns when all that was asked before is over, and its requesters know."""
+        self._is_stopping = True
+        while self._quotas.at_work:  # noqa: ASYNC110 - once in a node's life; an event would be set at each request
+            await asyncio.sleep(LOOK_S)
 
     def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
         """Answer one request, or refuse it: by calls as far as it is plain, else by a task in `group`."""
@@ -224,6 +232,8 @@ class PeerServer:
         Raises `PeerRefused`, `BodyTooLarge`, and `EndpointMissing` for a model that is shared through others only: the
         peer has yet to hear of it, and can translate.
         """
+        if self._is_stopping:
+            raise PeerBusy("it is stopping.")
         found = self.shared.catalog.find(header.model, endpoint)
         is_shared = found.own or (found.other_endpoints and endpoint not in NEVER_SHARED)
         if self.shared.is_withheld(header.model) or not is_shared:

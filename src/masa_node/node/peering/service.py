@@ -47,6 +47,10 @@ class PeerService:
         """The ids of the peers that may be asked, linked now or not, without those that are only heard of."""
         return self.state.members()
 
+    async def stop_serving(self) -> None:
+        """Take no more requests of peers; returns when those under way are over."""
+        await self.state.stop_serving()
+
     async def run(self) -> None:
         """Until cancelled. Raises nothing."""
         if self._parts.settings.network != "off":

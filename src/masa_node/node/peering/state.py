@@ -36,6 +36,9 @@ class Off:
         """Nobody may be asked."""
         return ()
 
+    async def stop_serving(self) -> None:
+        """Nobody is served."""
+
     def count_linked(self, route: Route) -> int:
         """Nobody is."""
         del route
@@ -103,6 +106,10 @@ class Up:
     def members(self) -> Collection[str]:
         """The ids of the peers that may be asked, without strangers."""
         return self.network.askable_members
+
+    async def stop_serving(self) -> None:
+        """Take no more requests of peers; returns when those under way are over."""
+        await self.network.stop_serving()
 
     def count_linked(self, route: Route) -> int:
         """How many peers are linked by this route now."""
