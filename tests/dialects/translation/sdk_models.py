@@ -7,6 +7,7 @@ import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
 from ollama import ChatResponse, GenerateResponse
+from openai.lib.streaming.chat._completions import ChatCompletionStreamState
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
@@ -47,6 +48,14 @@ def chat_chunks(stream: bytes) -> list[ChatCompletionChunk]:
     events = sse(stream)
     assert events[-1][1] == "[DONE]"
     return [ChatCompletionChunk.model_validate(data) for _, data in events[:-1]]
+
+
+def chat_message(stream: bytes) -> Any:
+    """The message that OpenAI's SDK puts together from a chat stream, as its `stream()` does."""
+    state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
+    for chunk in chat_chunks(stream):
+        list(state.handle_chunk(chunk))
+    return state.get_final_completion().choices[0].message
 
 
 def anthropic_message(stream: bytes) -> Message:

@@ -19,6 +19,7 @@ from tests.dialects.translation.calling import (
     OLLAMA,
     RESPONSES,
     RUN,
+    call,
     delta,
     frames,
     lines,
@@ -185,6 +186,39 @@ def test_free_form_tools_and_their_calls_are_carried_from_chat() -> None:
     )
     assert body["messages"][1]["content"][0]["input"] == {"input": "+x"}
     assert (body["tool_choice"], set(dropped)) == ({"type": "tool", "name": "patch"}, {"format"})
+
+
+PATCH_TOOL = {
+    "tools": [{"type": "custom", "custom": {"name": "patch"}}, {"type": "function", "function": {"name": "f"}}]
+}
+
+
+def test_a_call_of_a_free_form_tool_comes_to_chat_clients_as_one() -> None:
+    """Its client looks for `custom`, and has no function of that name."""
+    called = [{"type": "tool_use", "id": id_, "name": name, "input": {}} for id_, name in (("a", "patch"), ("b", "f"))]
+    called[0]["input"] = {"input": "+x"}
+    answer = {"id": "msg_1", "model": "m", "content": called, "stop_reason": "tool_use", "usage": {}}
+    calls = sdk_models.whole(CHAT, whole(CHAT, MESSAGES, answer, **PATCH_TOOL)).choices[0].message.tool_calls
+    assert [(call.id, call.type) for call in calls] == [("a", "custom"), ("b", "function")]
+    assert (calls[0].custom.name, calls[0].custom.input) == ("patch", "+x")
+    body, _ = request(
+        CHAT, MESSAGES, **PATCH_TOOL, messages=[*HI, {"role": "assistant", "tool_calls": [calls[0].model_dump()]}]
+    )
+    assert body["messages"][1]["content"] == called[:1]
+
+
+def test_such_a_call_is_streamed_as_one_too() -> None:
+    pieces = frames(
+        delta(tool_calls=[call(0, '{"inp', "patch", "a"), call(1, "{}", "f", "b")]),
+        delta(tool_calls=[call(0, 'ut":"+x"}')]),
+        delta("tool_calls"),
+        b"[DONE]",
+    )
+    events = sdk_models.sse(stream(CHAT, RUN, pieces, **PATCH_TOOL))
+    found = [each for _, data in events[:-1] for each in data["choices"][0]["delta"].get("tool_calls", ())]
+    assert found[0] == {"index": 0, "id": "a", "type": "custom", "custom": {"name": "patch", "input": ""}}
+    assert found[-1] == {"index": 0, "custom": {"input": "+x"}}
+    assert [each["type"] for each in found if "type" in each] == ["custom", "function"]
 
 
 def test_names_sounds_and_refusals_in_messages() -> None:

@@ -84,6 +84,31 @@ def test_the_same_from_a_stream() -> None:
     assert request(CHAT, MESSAGES, messages=[*HI, message, *HI])[0]["messages"][1]["content"][:2] == SIGNED
 
 
+def test_what_comes_one_after_another_in_a_list_is_put_together_by_openais_sdk() -> None:
+    """It raises for a second chunk with a list whose entries have no index: `Expected list delta entry`."""
+    thoughts = [{"type": "thinking", "thinking": word, "signature": word.upper()} for word in ("hm", "so")]
+    cited = {"type": "char_location", "cited_text": "x", "document_title": "D"}
+    events = named(
+        *(
+            event
+            for at, block in enumerate(thoughts)
+            for event in (
+                {"type": "content_block_start", "index": at, "content_block": block},
+                {"type": "content_block_stop", "index": at},
+            )
+        ),
+        {"type": "content_block_start", "index": 2, "content_block": {"type": "text", "text": "Four."}},
+        *[{"type": "content_block_delta", "index": 2, "delta": {"type": "citations_delta", "citation": cited}}] * 2,
+        {"type": "message_stop"},
+    )
+    message = sdk_models.chat_message(stream(CHAT, MESSAGES, events))
+    assert [each.url_citation.title for each in message.annotations] == ["D", "D"]
+    sent_back = {name: value for name, value in message.to_dict().items() if name != "parsed"}
+    body, dropped = request(CHAT, MESSAGES, messages=[*HI, sent_back, *HI])
+    assert body["messages"][1]["content"] == [*thoughts, {"type": "text", "text": "Four."}]
+    assert dropped == []
+
+
 def test_an_open_models_thoughts_come_back_to_it_through_claude_code() -> None:
     answer = stream(
         MESSAGES,

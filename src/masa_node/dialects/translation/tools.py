@@ -34,6 +34,7 @@ class _Schema(msgspec.Struct):
 
 _SCHEMA = msgspec.json.Decoder(_Schema)
 _ANY = msgspec.json.Decoder()
+_INPUT = msgspec.json.Decoder(dict[str, str])
 _USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
 _NO_VALUE = frozenset({b"null", b'""', b"[]"})
 _CLASS, _NO_CLASS = rb"\\p{", rb"\\P{"  # as JSON writes them
@@ -79,6 +80,15 @@ class CallerNames:
             else event
             for event in events
         ]
+
+
+def input_of(arguments: str) -> str:
+    """The text for a tool that takes any: the one argument, whatever a model called it, or all that it wrote."""
+    given = read(arguments.encode("utf-8", "replace"), _INPUT)
+    if given is None:
+        return arguments
+    only = next(iter(given.values())) if len(given) == 1 else arguments
+    return given.get("input", only)
 
 
 def schema_of(schema: msgspec.Raw | None) -> msgspec.Raw:

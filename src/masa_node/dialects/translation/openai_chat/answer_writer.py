@@ -1,7 +1,9 @@
 """From events to chunks and bodies of chat completions."""
 
+from collections import Counter
+
 from masa_node.chat.request import DialectName
-from masa_node.dialects.translation.collecting import Choice, ThoughtBlock, collected
+from masa_node.dialects.translation.collecting import CallBlock, Choice, ThoughtBlock, collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
@@ -25,6 +27,7 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import error_frame
 from masa_node.dialects.translation.thoughts import sealed_for_caller
+from masa_node.dialects.translation.tools import input_of
 from masa_node.dialects.translation.wire import encode
 
 _REASONS = {
@@ -52,8 +55,11 @@ class ChatAnswerWriter:
         self._heads: dict[int, bytes] = {}
         self._is_failed = False
         self._finished: set[int] = set()
+        self._free_form = frozenset(tool.name for tool in context.conversation.tools if tool.is_free_form)
+        self._inputs: dict[tuple[int, int], list[str]] = {}  # for such tools: their text is inside the JSON
         self._bare: set[tuple[int, int]] = set()  # calls of which no arguments came yet, each with its choice
         self._thought: list[str] = []  # since the last seal: a client sends both back together
+        self._listed: Counter[tuple[int, str]] = Counter()
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
@@ -75,23 +81,16 @@ class ChatAnswerWriter:
             case Begun():
                 self._begin(event)
                 return self._chunk(0, {}) if not self._roles else b""
-            case CallBegun(call=call, id=id_, name=name, choice=choice):
-                fields: Fields = {
-                    "index": call,
-                    "id": id_,
-                    "type": "function",
-                    "function": {"name": name, "arguments": ""},
-                }
-                self._bare.add((choice, call))
-                return self._chunk(choice, {"tool_calls": [fields]})
+            case CallBegun():
+                return self._call(event)
             case RefusalPiece(text=text, choice=choice):
                 return self._chunk(choice, {"refusal": text})
             case ThoughtSealed(choice=choice):
                 thought, self._thought = "".join(self._thought), []
                 block = _sealed(thought, event.seal, event.origin, event.is_hidden)
-                return self._chunk(choice, {"thinking_blocks": [block]})
+                return self._one_more(choice, "thinking_blocks", block)
             case Citation(choice=choice):
-                return self._chunk(choice, {"annotations": [_annotation(event)]})
+                return self._one_more(choice, "annotations", _annotation(event))
             case Finished(choice=choice, reason=reason):
                 return self._finish(choice, reason)
             case _:
@@ -110,7 +109,19 @@ class ChatAnswerWriter:
                 pass
         return b""
 
+    def _call(self, event: CallBegun) -> bytes:
+        place = (event.choice, event.call)
+        if event.name in self._free_form:
+            self._inputs[place] = []
+        else:
+            self._bare.add(place)
+        fields = {"index": event.call, **_called(event.id, event.name, "", self._free_form)}
+        return self._chunk(event.choice, {"tool_calls": [fields]})
+
     def _arguments(self, choice: int, call: int, arguments: str) -> bytes:
+        if self._inputs and (choice, call) in self._inputs:
+            self._inputs[choice, call].append(arguments)
+            return b""
         if self._bare and arguments:
             self._bare.discard((choice, call))
         head = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % call
@@ -120,9 +131,11 @@ class ChatAnswerWriter:
         """The choice's last chunk. A call without arguments has an object without fields: clients read it as JSON."""
         self._finished.add(choice)
         bare = sorted(call for of, call in self._bare if of == choice)
-        return b"".join([self._arguments(choice, call, "{}") for call in bare]) + self._chunk(
-            choice, {}, finish=_REASONS[reason]
-        )
+        last = [self._arguments(choice, call, "{}") for call in bare]
+        for place in sorted(place for place in self._inputs if place[0] == choice):
+            text = input_of("".join(self._inputs.pop(place)))
+            last.append(self._chunk(choice, {"tool_calls": [{"index": place[1], "custom": {"input": text}}]}))
+        return b"".join(last) + self._chunk(choice, {}, finish=_REASONS[reason])
 
     def _end(self) -> bytes:
         """What is behind all words. Clients take a choice without a reason for a cut one, and this answer is whole."""
@@ -169,6 +182,12 @@ class ChatAnswerWriter:
         tail = b',"logprobs":' + encode(logprobs) + b',"finish_reason":' + encode(finish) + b"}]}\n\n"
         return self._head_of(choice) + encode(delta) + tail
 
+    def _one_more(self, choice: int, name: str, fields: Fields) -> bytes:
+        """One more of a list: OpenAI's SDK puts lists of several chunks together by index, and raises without."""
+        index = self._listed[choice, name]
+        self._listed[choice, name] += 1
+        return self._chunk(choice, {name: [{"index": index, **fields}]})
+
     def _usage(self) -> bytes:
         if not self._context.conversation.with_usage or self._tokens == Tokens():
             return b""
@@ -182,13 +201,13 @@ class ChatAnswerWriter:
         self._begun = reply.begun
         choices = reply.choices or {0: Choice()}
         body = self._envelope("chat.completion")
-        body["choices"] = [_choice(index, choice) for index, choice in sorted(choices.items())]
+        body["choices"] = [_choice(index, choice, self._free_form) for index, choice in sorted(choices.items())]
         if reply.tokens != Tokens():
             body["usage"] = usage_fields(reply.tokens)
         return encode(body)
 
 
-def _choice(index: int, choice: Choice) -> Fields:
+def _choice(index: int, choice: Choice, free_form: frozenset[str]) -> Fields:
     message: Fields = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
     if choice.thought:
         message["reasoning_content"] = choice.thought
@@ -198,15 +217,24 @@ def _choice(index: int, choice: Choice) -> Fields:
     if choice.citations:
         message["annotations"] = [_annotation(each) for each in choice.citations]
     if choice.calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
-            for call in choice.calls.values()
-        ]
+        message["tool_calls"] = [_made(call, free_form) for call in choice.calls.values()]
     elif not choice.text and not choice.refusal:
         message["content"] = ""
     logprobs = {"content": _logprobs(choice.logprobs), "refusal": None} if choice.logprobs else None
     reason = _REASONS[choice.reason or StopReason.END]
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _made(call: CallBlock, free_form: frozenset[str]) -> Fields:
+    said = input_of(call.arguments) if call.name in free_form else call.arguments or "{}"
+    return _called(call.id, call.name, said, free_form)
+
+
+def _called(call_id: str, name: str, said: str, free_form: frozenset[str]) -> Fields:
+    """A call as it was offered: of a function, or of a tool that takes any text."""
+    if name in free_form:
+        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": said}}
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": said}}
 
 
 def _block(block: ThoughtBlock) -> Fields:

@@ -88,6 +88,7 @@ class ThinkingBlock(msgspec.Struct, forbid_unknown_fields=True):
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
+    index: int | None = None
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True):

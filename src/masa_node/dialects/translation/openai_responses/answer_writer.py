@@ -36,12 +36,12 @@ from masa_node.dialects.translation.openai_responses.output import (
     Output,
     annotation,
     echo_of,
-    input_of,
     logprob,
     status_fields,
     text_part,
     usage_fields,
 )
+from masa_node.dialects.translation.tools import input_of
 from masa_node.dialects.translation.wire import encode
 
 _MORE_TEXT = b"response.output_text.delta"

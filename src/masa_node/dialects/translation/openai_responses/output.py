@@ -13,11 +13,10 @@ from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Origin, Tool
 from masa_node.dialects.translation.events import Citation, Logprob, StopReason, Tokens
 from masa_node.dialects.translation.thoughts import sealed_for_caller
-from masa_node.dialects.translation.tools import schema_of
+from masa_node.dialects.translation.tools import input_of, schema_of
 from masa_node.dialects.translation.wire import encode
 
 Fields = dict[str, object]
-_INPUT = msgspec.json.Decoder(dict[str, str])
 
 
 class Output:
@@ -79,16 +78,6 @@ class Output:
             return {**fields, "type": "custom_tool_call", "input": input_of(block.arguments)}
         arguments = block.arguments or ("{}" if status == "completed" else "")
         return {**fields, "type": "function_call", "status": status, "arguments": arguments}
-
-
-def input_of(arguments: str) -> str:
-    """The text for a tool that takes any: the one argument, whatever a model called it, or all that it wrote."""
-    try:
-        given = _INPUT.decode(arguments.encode("utf-8", "replace"))
-    except msgspec.DecodeError:
-        return arguments
-    only = next(iter(given.values())) if len(given) == 1 else arguments
-    return given.get("input", only)
 
 
 def text_part(block: TextBlock, text: msgspec.Raw | None = None) -> Fields:
