@@ -55,9 +55,12 @@ def test_a_system_text_in_the_midst_is_the_users_where_templates_take_none(targe
     """Ollama 17774, vLLM 41114, Rapid-MLX 1543, opencode 42909: `System message must be at the beginning.`"""
     turns = [*SAID, LATER, {"role": "assistant", "content": "well"}, *HI]
     body, _ = request(MESSAGES, target, **ASK, model="qwen3.8:27b", system="You are", messages=turns)
-    roles = [message["role"] for message in body["messages"]]
-    assert roles == ["system", "user", "assistant", "user", "user", "assistant", "user"]
-    assert body["messages"][4] == {"role": "user", "content": LATER["content"]}
+    said = [(message["role"], message["content"]) for message in body["messages"]]
+    told = [("user", f"go\n\n{LATER['content']}")]
+    if target is OLLAMA:  # which puts them together itself
+        told = [("user", "go"), ("user", LATER["content"])]
+    assert [role for role, _ in said[:3]] == ["system", "user", "assistant"]
+    assert said[3:] == [*told, ("assistant", "well"), ("user", "hi")]
 
 
 def test_openais_own_models_know_a_system_text_in_the_midst() -> None:
@@ -106,6 +109,64 @@ def test_ids_of_calls_are_such_as_mistral_takes() -> None:
     assert body["messages"][1]["tool_calls"][0]["id"] == "toolu_01A"
 
 
+def roles_alternate(messages: list[dict[str, Any]]) -> bool:
+    """What Mistral's and Gemma's templates ask: calls and results do not count, and the others take turns."""
+    others = [
+        message for message in messages if message["role"] not in ("system", "tool") and "tool_calls" not in message
+    ]
+    return all((message["role"] == "user") is (at % 2 == 0) for at, message in enumerate(others))
+
+
+@pytest.mark.parametrize("target", [CHAT, RUN])
+def test_what_codex_says_in_several_messages_is_one_where_templates_take_no_second(target: Any) -> None:
+    """Of vLLM 6862, lemonade 1420, crush 279: `roles must alternate user/assistant`."""
+    said = [
+        "env",
+        [{"type": "input_text", "text": "do"}],
+        [{"type": "input_image", "image_url": "https://x/y.png"}],
+        "",
+    ]
+    body, _ = request(RESPONSES, target, model="gemma-3", input=[{"role": "user", "content": each} for each in said])
+    assert [message["role"] for message in body["messages"]] == ["user"]
+    parts = body["messages"][0]["content"]
+    assert [part.get("text", part["type"]) for part in parts] == ["env", "do", "image_url"]
+    body, _ = request(RESPONSES, target, model="gemma-3", input=[*HI, *HI])
+    assert body["messages"] == [{"role": "user", "content": "hi\n\nhi"}]
+    assert len(request(RESPONSES, CHAT, model="gpt-5.2", input=[*HI, *HI])[0]["messages"]) == 2
+
+
+@pytest.mark.parametrize("more", [[{"type": "text", "text": "Reminder."}], []])
+def test_the_user_speaks_behind_a_result_where_mistral_wants_the_models_words(more: list[dict[str, Any]]) -> None:
+    """Zed 37021, crush 279, hermes-agent 20154: `Unexpected role 'user' after role 'tool'`, in every later turn."""
+    shown = [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}]
+    turns = [*calling("a")[:2], {"role": "user", "content": [result("a", shown if not more else "4"), *more]}]
+    for model in ("devstral-medium", "mistralai/Mistral-Small-4"):
+        body, _ = request(MESSAGES, CHAT, **ASK, model=model, messages=turns)
+        assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+        assert body["messages"][3]["content"]
+        assert roles_alternate(body["messages"])
+    body, _ = request(MESSAGES, CHAT, **ASK, model="qwen3", messages=turns)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "user"]
+
+
+def test_mistral_gets_no_thoughts_in_a_field_that_it_has_not() -> None:
+    """Crush 1590, LiteLLM 30835: `reasoning_content: Extra inputs are not permitted`."""
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "masa.open.shown."}
+    turns = [*HI, {"role": "assistant", "content": [thought, {"type": "text", "text": "Four."}]}, *HI]
+    body, dropped = request(MESSAGES, CHAT, **ASK, model="magistral-medium-latest", messages=turns)
+    assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "Four."}, ["thinking"])
+
+
+def test_gpt_oss_is_asked_as_an_open_model() -> None:
+    """Its template passes over a system text in the midst, and it knows three efforts (Ollama 17252)."""
+    later = {"output_config": {"effort": "xhigh"}, "messages": [*SAID, LATER]}
+    body, _ = request(MESSAGES, CHAT, **ASK, model="openai/gpt-oss-120b", **later)
+    assert body["messages"][-1] == {"role": "user", "content": f"go\n\n{LATER['content']}"}
+    assert (body["reasoning_effort"], body["max_tokens"]) == ("high", 9)
+    body, _ = request(MESSAGES, CHAT, **ASK, model="gpt-5.2", **later)
+    assert (body["reasoning_effort"], body["max_completion_tokens"]) == ("xhigh", 9)
+
+
 def test_results_stand_right_behind_their_calls_whatever_came_between() -> None:
     """cc-switch 7439: `must be followed by tool messages`, of a picture or of a developer's words between two."""
     call = {"type": "function_call", "name": "f", "arguments": "{}"}
@@ -117,10 +178,8 @@ def test_results_stand_right_behind_their_calls_whatever_came_between() -> None:
     ]  # fmt: skip
     body, _ = request(RESPONSES, CHAT, input=items)
     told = [(message["role"], message.get("tool_call_id")) for message in body["messages"]]
-    assert told == [
-        ("user", None), ("assistant", None), ("tool", "a"), ("tool", "b"), ("user", None), ("user", None), ("user", None)
-    ]  # fmt: skip
-    assert [part["type"] for part in body["messages"][4]["content"]] == ["text", "image_url"]
+    assert told == [("user", None), ("assistant", None), ("tool", "a"), ("tool", "b"), ("user", None)]
+    assert [part["type"] for part in body["messages"][4]["content"]] == ["text", "image_url", "text", "text"]
 
 
 def test_pictures_of_ollamas_clients_do_not_part_results() -> None:
@@ -131,7 +190,7 @@ def test_pictures_of_ollamas_clients_do_not_part_results() -> None:
         {"role": "tool", "tool_call_id": "b", "content": "2", "images": [PNG]},
     ]  # fmt: skip
     body, _ = request(OLLAMA, CHAT, messages=turns)
-    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "tool", "user", "user"]
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "tool", "user"]
 
 
 def test_two_results_of_one_call_are_one() -> None:

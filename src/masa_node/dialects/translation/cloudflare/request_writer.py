@@ -3,6 +3,7 @@
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Tool
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.openai_chat.request_writer import messages_of
+from masa_node.dialects.translation.openai_chat.vendors import users_joined
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, schema_of
 from masa_node.dialects.translation.wire import encode
 
@@ -14,7 +15,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what Cloudflare's run cannot carry."""
     _refuse_what_is_not_carried(conversation)
     sampling, names = conversation.sampling, conversation.names
-    body: Fields = {"model": conversation.model, "messages": messages_of(conversation, losses)}
+    body: Fields = {"model": conversation.model, "messages": users_joined(messages_of(conversation, losses))}
     if conversation.stream:
         body["stream"] = True
     _add_tools(body, conversation, losses)

@@ -28,13 +28,11 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.openai_chat.vendors import as_demanded
+from masa_node.dialects.translation.openai_chat.vendors import OPENAIS, as_demanded
 from masa_node.dialects.translation.thoughts import beside_a_call
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
 
-# OpenAI's own newer models refuse `max_tokens`, most other servers know nothing else.
-_NEEDS_NEWER_NAME = re.compile(r"(?:^|/)(?:gpt-|chatgpt-|o\d)")
 LEVELS = {"minimal": "low", "xhigh": "high", "max": "high"}  # low, medium and high are what all servers know
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_SCHEMA_NAME = 64
@@ -46,7 +44,7 @@ _TAKEN_BACK = frozenset(
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what chat completions cannot carry."""
     body: Fields = {"model": conversation.model}
-    body["messages"] = as_demanded(messages_of(conversation, losses), conversation.model, losses)
+    body["messages"] = as_demanded(messages_of(conversation, losses), conversation.model, conversation.names, losses)
     if conversation.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -65,7 +63,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
 
 def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> None:
     sampling, names = conversation.sampling, conversation.names
-    newer = _NEEDS_NEWER_NAME.search(conversation.model)
+    newer = OPENAIS.search(conversation.model)  # they refuse `max_tokens`, most other servers know nothing else
     values: Fields = {
         "max_completion_tokens" if newer else "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -97,7 +95,7 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
 
 def effort_of(effort: str, model: str) -> str:
     """The effort in words that servers of OpenAI's formats take; its own models know two more."""
-    if _NEEDS_NEWER_NAME.search(model):
+    if OPENAIS.search(model):
         return "xhigh" if effort == "max" else effort
     return LEVELS.get(effort, effort)
 
@@ -110,7 +108,7 @@ def messages_of(conversation: Conversation, losses: Losses) -> list[Fields]:
     leading: list[str] = []
     messages: list[Fields] = []
     names = conversation.names
-    later = "system" if _NEEDS_NEWER_NAME.search(conversation.model) else "user"
+    later = "system" if OPENAIS.search(conversation.model) else "user"
     for turn in conversation.turns:
         if turn.role is Role.SYSTEM:
             text = "\n\n".join(part.text for part in turn.parts if isinstance(part, Text))

@@ -2,26 +2,70 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import cast
 
-from masa_node.dialects.translation.conversation import Fields
+from masa_node.dialects.translation.conversation import Fields, Names
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.thoughts import beside_a_call
 
+# OpenAI's own models; gpt-oss is an open one, on servers like those of others.
+OPENAIS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d)")
+_MISTRALS = re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|codestral|devstral|ministral|magistral|pixtral)", re.IGNORECASE)
+_HEARD: Fields = {"role": "assistant", "content": "OK."}
 _NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that its model has not made
 _MISTRALS_ID = re.compile(r"[a-zA-Z0-9]{9}").fullmatch
 _MISTRALS_ID_CHARS = 9
 
 
-def as_demanded(messages: list[Fields], model: str, losses: Losses) -> list[Fields]:
+def as_demanded(messages: list[Fields], model: str, names: Names, losses: Losses) -> list[Fields]:
     """The messages as the vendor of this model takes them. None of those that are given is changed."""
     if not _are_in_place(messages):
         messages = _results_first(messages)
+    if not OPENAIS.search(model):
+        messages = users_joined(messages)
+    if _MISTRALS.search(model):
+        messages = _as_mistral_takes_them(messages, names, losses)
     for pattern, mend in _DEMANDS:
         if pattern.search(model):
             messages = [mend(message, losses) for message in messages]
     return messages
+
+
+def users_joined(messages: list[Fields]) -> list[Fields]:
+    """What the user says in several messages as one: templates of Gemma and Mistral raise for a second in a row."""
+    joined: list[Fields] = []
+    for role, run in groupby(messages, key=itemgetter("role")):
+        said = list(run)
+        if role == "user" and len(said) > 1:
+            said = [{**said[0], "content": _together([message["content"] for message in said])}]
+        joined += said
+    return joined
+
+
+def _together(contents: Iterable[object]) -> object:
+    said = [content for content in contents if content]
+    if all(isinstance(content, str) for content in said):
+        return "\n\n".join(cast("list[str]", said))
+    listed = [
+        [{"type": "text", "text": each}] if isinstance(each, str) else cast("list[Fields]", each) for each in said
+    ]
+    return [part for parts in listed for part in parts]
+
+
+def _as_mistral_takes_them(messages: list[Fields], names: Names, losses: Losses) -> list[Fields]:
+    """Ids as Mistral makes them, words of the model between a tool's and the user's, and no field that it has not."""
+    taken: list[Fields] = []
+    for message in messages:
+        if message["role"] == "user" and taken and taken[-1]["role"] == "tool":
+            taken.append(_HEARD)
+        own = {name: value for name, value in message.items() if name != "reasoning_content"}
+        if len(own) < len(message):
+            losses.drop(names.get("thoughts", "thinking"))
+        taken.append(_with_short_ids(own))
+    return taken
 
 
 def _are_in_place(messages: list[Fields]) -> bool:
@@ -82,9 +126,8 @@ def _thoughtful(message: Fields, losses: Losses) -> Fields:
     return {**message, "reasoning_content": ""}
 
 
-def _with_short_ids(message: Fields, losses: Losses) -> Fields:
+def _with_short_ids(message: Fields) -> Fields:
     """Ids of calls as Mistral makes them, if another server or a client made them."""
-    del losses
     if "tool_call_id" in message:
         return {**message, "tool_call_id": _short(str(message["tool_call_id"]))}
     calls = _calls(message)
@@ -102,8 +145,4 @@ def _short(call_id: str) -> str:
 _DEMANDS: tuple[tuple[re.Pattern[str], Callable[[Fields, Losses], Fields]], ...] = (
     (re.compile(r"(?:^|/)gemini-[3-9]"), _signed),
     (re.compile(r"deepseek-(?:reasoner|v[4-9])", re.IGNORECASE), _thoughtful),
-    (
-        re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|codestral|devstral|ministral|magistral|pixtral)", re.IGNORECASE),
-        _with_short_ids,
-    ),
 )
