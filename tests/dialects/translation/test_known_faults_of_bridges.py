@@ -246,3 +246,15 @@ def test_items_of_responses_are_told_apart_without_their_indexes(*, is_announced
     assert [block.model_dump().get("text") or (block.id, block.input) for block in message.content] == [
         *("let me", ("a", {"x": 1}), ("b", {"y": 2}))
     ]
+
+
+def test_tokens_of_thoughts_are_counted_where_anthropic_tells_them() -> None:
+    """Both ways: its `output_tokens_details.thinking_tokens` are OpenAI's `reasoning_tokens`."""
+    usage = {"input_tokens": 3, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 5}}
+    answer = {"id": "msg_1", "model": "m", "content": [{"type": "text", "text": "4"}], "usage": usage}
+    told = sdk_models.whole(CHAT, whole(CHAT, MESSAGES, answer)).usage
+    assert told.completion_tokens_details.reasoning_tokens == 5
+    counts = {"prompt_tokens": 3, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 5}}
+    chunks = [delta(content="4"), delta("stop"), {"id": "c", "choices": [], "usage": counts}]
+    message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*chunks, b"[DONE]"), max_tokens=9))
+    assert message.usage.output_tokens_details.thinking_tokens == 5

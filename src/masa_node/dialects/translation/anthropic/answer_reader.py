@@ -88,11 +88,16 @@ class _Event(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
 
 
+class _OutputDetails(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
 
 
 _EVENT = msgspec.json.Decoder(_Event, strict=False)
@@ -240,7 +245,8 @@ def tokens_of(raw: msgspec.Raw) -> Tokens | None:
         return None
     cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     total = None if usage.input_tokens is None else usage.input_tokens + (cached or 0) + (written or 0)
-    return Tokens(total, usage.output_tokens, cached, written)
+    details = usage.output_tokens_details or _OutputDetails()
+    return Tokens(total, usage.output_tokens, cached, written, details.thinking_tokens)
 
 
 def _sealed(seal: str, *, is_hidden: bool) -> list[Event]:

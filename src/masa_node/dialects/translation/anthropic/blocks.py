@@ -53,4 +53,6 @@ def usage_fields(tokens: Tokens) -> Fields:
         usage["cache_read_input_tokens"] = cached
     if written is not None:
         usage["cache_creation_input_tokens"] = written
+    if tokens.reasoning is not None:
+        usage["output_tokens_details"] = {"thinking_tokens": tokens.reasoning}
     return usage
