@@ -1,5 +1,6 @@
 """Pictures and files between data URLs and base64 with a media type."""
 
+import base64
 from collections.abc import Iterable
 
 from masa_node.dialects.translation.conversation import Document, Image, Names, Part, Text, ToolResult
@@ -9,7 +10,7 @@ from masa_node.dialects.translation.wire import MAX_DATA_CHARS
 _DATA = "data:"
 # The first characters of the base64 of each format's signature; for formats that do not say what a picture is.
 _SIGNATURES = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
-DEFAULT_IMAGE = "image/png"
+DEFAULT_IMAGE, _DEFAULT_FILE = "image/png", "application/pdf"
 
 
 def image_of(url: str, detail: str | None = None) -> Image:
@@ -18,7 +19,28 @@ def image_of(url: str, detail: str | None = None) -> Image:
     if not url.startswith(_DATA):
         return Image(url=url, detail=detail)
     media_type, data = split_data_url(url)
-    return Image(media_type=media_type or media_type_of(data), data=data, detail=detail)
+    return Image(media_type=media_type_of(data, media_type), data=data, detail=detail)
+
+
+def document_of(data: str, name: str | None) -> Document:
+    """The file in this data URL, or bare base64 of a PDF. Text is taken out of it: few servers read it there.
+
+    Raises `NotTranslatable` for one beyond bounds.
+    """
+    media_type = ""
+    if data.startswith(_DATA):
+        media_type, data = split_data_url(data)
+    else:
+        check_data(data)
+    text = _text_in(data) if media_type.startswith("text/") else None
+    return Document(name, media_type or _DEFAULT_FILE, data if text is None else None, text)
+
+
+def _text_in(data: str) -> str | None:
+    try:
+        return base64.b64decode(data).decode()
+    except ValueError:
+        return None
 
 
 def split_data_url(url: str) -> tuple[str, str]:
@@ -36,9 +58,9 @@ def check_data(data: str) -> None:
         raise refuse("data", f"one picture or file may have {MAX_DATA_CHARS} characters of base64.")
 
 
-def media_type_of(data: str) -> str:
-    """What picture this base64 is, by its first bytes."""
-    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), DEFAULT_IMAGE)
+def media_type_of(data: str, said: str = "") -> str:
+    """What picture this base64 is, by its first bytes: Anthropic refuses one that is not what is `said` of it."""
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), said or DEFAULT_IMAGE)
 
 
 def drop_details(parts: Iterable[Part], names: Names, losses: Losses) -> None:

@@ -25,7 +25,7 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.kept import Kept, ReadTool, Said, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
-from masa_node.dialects.translation.media import check_data, image_of, split_data_url
+from masa_node.dialects.translation.media import document_of, image_of
 from masa_node.dialects.translation.openai_chat import body as b
 from masa_node.dialects.translation.thoughts import thought_of
 from masa_node.dialects.translation.wire import (
@@ -316,8 +316,4 @@ def _rarer_part(part: b.Part) -> Part:
 def _document(file: b.File) -> Document:
     if file.file_data is None:
         raise refuse("file_id", "a file that was uploaded to one server is not known to another.")
-    if file.file_data.startswith("data:"):
-        media_type, data = split_data_url(file.file_data)
-        return Document(file.filename, media_type or "application/pdf", data)
-    check_data(file.file_data)
-    return Document(file.filename, "application/pdf", file.file_data)
+    return document_of(file.file_data, file.filename)

@@ -19,7 +19,7 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.kept import Said, joined, kept_turns
 from masa_node.dialects.translation.losses import Losses, refuse
-from masa_node.dialects.translation.media import check_data, image_of, split_data_url
+from masa_node.dialects.translation.media import document_of, image_of
 from masa_node.dialects.translation.openai_responses import body as b
 from masa_node.dialects.translation.thoughts import thought_of
 from masa_node.dialects.translation.wire import BodyReader, encode, given
@@ -160,11 +160,6 @@ def _unknown(part: b.Part) -> NotTranslatable:
 
 
 def _document(part: b.Part) -> Document:
-    data = part.file_data
-    if data is None:
+    if part.file_data is None:
         return Document(part.filename, "application/pdf", url=part.file_url)
-    if data.startswith("data:"):
-        media_type, data = split_data_url(data)
-        return Document(part.filename, media_type or "application/pdf", data)
-    check_data(data)
-    return Document(part.filename, "application/pdf", data)
+    return document_of(part.file_data, part.filename)

@@ -153,11 +153,11 @@ def _document(document: Document) -> Fields:
 
 
 def _result(result: ToolResult) -> Fields:
-    output: object
-    if all(type(part) is Text for part in result.parts):
-        output = words_of(result)
-    else:
-        output = [_part(part, is_answer=False) for part in result.parts]
+    output: object = words_of(result)
+    media = [part for part in result.parts if type(part) is not Text]
+    if media:
+        parts = (Text(words_of(result)), *media) if result.is_error else result.parts
+        output = [_part(part, is_answer=False) for part in parts]
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
@@ -196,4 +196,5 @@ def _output(output: OutputFormat, losses: Losses) -> Fields:
         "name": output.name or "answer",
         "schema": readable_to_openai(output.schema, losses),
     }
-    return fields if output.strict is None else {**fields, "strict": output.strict}
+    more = {"description": output.description, "strict": output.strict}
+    return {**fields, **{name: value for name, value in more.items() if value is not None}}
