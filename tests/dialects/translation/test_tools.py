@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.tools import allowed_name, closed_schema, fits_strict
 from tests.dialects.translation import sdk_models
 from tests.dialects.translation.calling import (
@@ -108,7 +109,61 @@ def test_a_schema_of_an_answer_is_closed_for_anthropic_which_takes_no_other() ->
 @pytest.mark.parametrize("schema", [CLOSED, {"type": "object", "additionalProperties": True}, {"type": "string"}, True])
 def test_a_schema_in_which_nothing_is_missing_keeps_its_bytes(schema: Any) -> None:
     given_bytes = msgspec.Raw(b" " + msgspec.json.encode(schema))
-    assert closed_schema(given_bytes) is given_bytes
+    losses = Losses()
+    assert closed_schema(given_bytes, losses) is given_bytes
+    assert losses.names == []
+
+
+BOUNDED = {
+    **CLOSED,
+    "properties": {
+        "minimum": {"type": "integer", "minimum": 0, "maximum": 9, "description": "How many."},
+        "tags": {"type": "array", "minItems": 2, "items": {"type": "string", "maxLength": 4}},
+        "one": {"type": "array", "minItems": 1},
+    },
+}
+
+
+def test_bounds_that_anthropic_refuses_are_said_in_words_as_its_sdks_do() -> None:
+    """Of laravel/ai 715, req_llm 302 and 707: `For 'integer' type, property 'minimum' is not supported`."""
+    said = {
+        "minimum": {"type": "integer", "description": "How many.\n\n{minimum: 0, maximum: 9}"},
+        "tags": {
+            "type": "array",
+            "description": "{minItems: 2}",
+            "items": {"type": "string", "description": "{maxLength: 4}"},
+        },
+        "one": {"type": "array", "minItems": 1},
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": BOUNDED}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": BOUNDED}}
+    strict = {"type": "function", "function": {**tool["function"], "name": "g", "strict": True}}
+    body, dropped = request(CHAT, MESSAGES, response_format=form, tools=[tool, strict], reasoning_effort="low")
+    assert body["output_config"]["format"]["schema"]["properties"] == said
+    assert [tool["input_schema"]["properties"] for tool in body["tools"]] == [BOUNDED["properties"], said]
+    assert sorted(dropped) == ["maxLength", "maximum", "minItems", "minimum"]
+    assert request(CHAT, OLLAMA, response_format=form)[0]["format"] == BOUNDED
+
+
+@pytest.mark.parametrize(
+    ("source", "form", "name"),
+    [
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.description"),
+        (RESPONSES, {"text": {"format": {"type": "json_schema"}}}, "text.format.description"),
+    ],
+)
+def test_what_an_answer_is_for_is_carried_or_named(source: Any, form: Any, name: str) -> None:
+    inner = {"name": "a", "schema": CLOSED, "description": "A cat."}
+    for each in (form.get("response_format", {}).get("json_schema"), form.get("text", {}).get("format")):
+        if each is not None:
+            each.update(inner)
+    asked = form if source is CHAT else {**form, "input": "hi"}
+    sent, _ = request(source, RESPONSES, **asked)
+    assert sent["text"]["format"]["description"] == "A cat."
+    sent, _ = request(source, CHAT, **asked)
+    assert sent["response_format"]["json_schema"]["description"] == "A cat."
+    for target in (MESSAGES, OLLAMA, RUN):
+        assert request(source, target, **asked)[1] == [name]
 
 
 STRICT = {**CLOSED, "required": ["a"]}

@@ -39,6 +39,12 @@ def refuse(field: str, why: str) -> NotTranslatable:
     )
 
 
+def drop_description(of: object, names: dict[str, str], losses: Losses) -> None:
+    """What a structured answer is for, where a format has no room for it beside the schema."""
+    if of is not None:
+        losses.drop(f"{names.get('output', 'output')}.description")
+
+
 def leave_out_hosted(hosted: list[str], forced: str | None, losses: Losses, *, has_others: bool) -> None:
     """Beside tools of the caller's own the model can do without them, and they are left out by name.
 

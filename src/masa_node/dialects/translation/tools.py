@@ -37,6 +37,10 @@ _ANY = msgspec.json.Decoder()
 _INPUT = msgspec.json.Decoder(dict[str, str])
 _USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
 _NO_VALUE = frozenset({b"null", b'""', b"[]"})
+# Anthropic refuses them in a schema to which it holds the model, and a least count of items that is not 0 or 1.
+_BOUNDS = frozenset(
+    {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems"}
+)
 _CLASS, _NO_CLASS = rb"\\p{", rb"\\P{"  # as JSON writes them
 _CLASS_OF_UNICODE = re.compile(r"\\[pP]\{")
 _Tree = dict[str, object]
@@ -139,16 +143,23 @@ def _with_missing(schema: msgspec.Raw, *, is_openai: bool) -> msgspec.Raw:
     return msgspec.Raw(b"{" + b",".join(missing) + (b"" if rest == b"}" else b",") + rest)
 
 
-def closed_schema(schema: msgspec.Raw) -> msgspec.Raw:
+def closed_schema(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
     """The same schema with no more fields in its objects than it names, as Anthropic demands of answers.
 
-    What fits it fits the caller's. The same bytes where nothing is missing.
+    Bounds of values become words, as Anthropic's own SDKs do it. The same bytes where there is nothing to change.
     """
     top = _tree_of(schema)
     is_changed = False
     for tree in _objects_in(top):
         if "additionalProperties" not in tree:
             tree["additionalProperties"] = False
+            is_changed = True
+    for tree in _schemas_in(top):
+        bounds = [name for name in tree if name in _BOUNDS or (name == "minItems" and tree[name] not in (0, 1))]
+        if bounds:
+            said = ", ".join([f"{name}: {tree.pop(name)}" for name in bounds])
+            tree["description"] = f"{tree.get('description', '')}\n\n{{{said}}}".lstrip()
+            losses.drop(*bounds)
             is_changed = True
     return msgspec.Raw(encode(top)) if is_changed else schema
 

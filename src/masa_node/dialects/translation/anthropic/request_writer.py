@@ -26,7 +26,7 @@ from masa_node.dialects.translation.conversation import (
     Turn,
 )
 from masa_node.dialects.translation.kept import written
-from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.losses import Losses, drop_description, refuse
 from masa_node.dialects.translation.media import DEFAULT_IMAGE, drop_details
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, closed_schema, schema_of
 from masa_node.dialects.translation.wire import encode, object_of
@@ -64,12 +64,11 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     if conversation.stream:
         body["stream"] = True
     if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        body["tools"] = [_tool(tool, losses) for tool in conversation.tools]
         if conversation.tool_choice is not None or conversation.parallel_calls is False:
             body["tool_choice"] = _choice(conversation.tool_choice, conversation.parallel_calls)
-    form = _form(conversation.output)
-    if form:
-        body["output_config"] = form
+    if conversation.output is not None:
+        body["output_config"] = _form(conversation.output, conversation.names, losses)
     _add_thinking(body, conversation, losses)
     _add_sampling(body, conversation, losses)
     return encode(body)
@@ -89,10 +88,10 @@ def _system(turns: tuple[Turn, ...]) -> object:
     return "\n\n".join([part.text for part in said])
 
 
-def _form(output: OutputFormat | None) -> Fields:
-    if output is None or output.schema is None:
-        return {}
-    return {"format": {"type": "json_schema", "schema": closed_schema(output.schema)}}
+def _form(output: OutputFormat, names: Names, losses: Losses) -> object:
+    drop_description(output.description, names, losses)
+    schema = None if output.schema is None else closed_schema(output.schema, losses)
+    return {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
@@ -144,7 +143,7 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
         body["thinking"] = {"type": "adaptive"}
         if thinking.effort is not None:
             effort = _EFFORTS.get(thinking.effort, thinking.effort)
-            body["output_config"] = {"effort": effort, **_form(conversation.output)}
+            body["output_config"] = {"effort": effort, **cast("Fields", body.get("output_config", {}))}
 
 
 def _add_budget(body: Fields, conversation: Conversation, losses: Losses) -> None:
@@ -316,8 +315,9 @@ def _document(document: Document) -> Fields:
     return {**block, "title": document.name} if document.name else block
 
 
-def _tool(tool: Tool) -> Fields:
+def _tool(tool: Tool, losses: Losses) -> Fields:
     schema = FREE_FORM if tool.is_free_form else schema_of(tool.schema)
+    schema = closed_schema(schema, losses) if tool.strict else schema
     fields: Fields = {"name": allowed_name(tool.name), "input_schema": schema}
     if tool.description is not None:
         fields["description"] = tool.description

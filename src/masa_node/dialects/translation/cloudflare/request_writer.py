@@ -1,7 +1,7 @@
 """From a conversation to a body of `/ai/run/{model}`."""
 
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Tool
-from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.losses import Losses, drop_description, refuse
 from masa_node.dialects.translation.openai_chat.request_writer import messages_of
 from masa_node.dialects.translation.openai_chat.vendors import users_joined
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, schema_of
@@ -21,6 +21,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     _add_tools(body, conversation, losses)
     if conversation.output is not None:
         schema = conversation.output.schema
+        drop_description(conversation.output.description, names, losses)
         form: Fields = {"type": "json_object"} if schema is None else {"type": "json_schema", "json_schema": schema}
         body["response_format"] = form
     values = {name: getattr(sampling, name) for name in _SAMPLING}

@@ -21,7 +21,7 @@ from masa_node.dialects.translation.conversation import (
     Turn,
 )
 from masa_node.dialects.translation.kept import written
-from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.losses import Losses, drop_description, refuse
 from masa_node.dialects.translation.media import drop_details
 from masa_node.dialects.translation.openai_chat.request_writer import LEVELS, open_thoughts, told_result
 from masa_node.dialects.translation.tools import FREE_FORM, schema_of
@@ -44,6 +44,7 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
     _add_tools(body, conversation, losses)
     if conversation.output is not None:
         schema = conversation.output.schema
+        drop_description(conversation.output.description, names, losses)
         body["format"] = "json" if schema is None else schema
     options = _options(conversation)
     if options:
