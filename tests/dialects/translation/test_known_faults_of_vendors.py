@@ -193,6 +193,57 @@ def test_pictures_of_ollamas_clients_do_not_part_results() -> None:
     assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "tool", "user"]
 
 
+@pytest.mark.parametrize(("last", "said"), [("system", "Now sum up."), ("developer", "Now sum up."), ("user", "")])
+def test_whoever_speaks_behind_the_model_is_answered_by_anthropic(last: str, said: str) -> None:
+    """Else the model's last words would be the last of the request, and it would go on with them."""
+    turns = [{"role": "system", "content": "s"}, *HI, {"role": "assistant", "content": "hello "}]
+    body, _ = request(CHAT, MESSAGES, messages=[*turns, {"role": last, "content": said}])
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": "hello "},
+        {"role": "user", "content": said or "."},
+    ]
+    assert body["system"] == "s"
+    body, _ = request(CHAT, MESSAGES, messages=turns)
+    assert body["messages"][1:] == [{"role": "assistant", "content": "hello"}]
+
+
+CHOSEN = {"temperature": 0.2, "top_k": 3}
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-opus-4-7", "claude-opus-5", "claude-sonnet-5", "anthropic/claude-fable-5", "claude-haiku-4-10"]
+)
+def test_newer_claudes_are_not_told_how_to_choose_tokens(model: str) -> None:
+    """Of pi 7961, models.dev 3961, dust 28308: `temperature is deprecated for this model`."""
+    body, dropped = request(CHAT, MESSAGES, model=model, **CHOSEN)
+    assert CHOSEN.keys().isdisjoint(body)
+    assert dropped == ["temperature", "top_k"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-3-5-sonnet-20241022", "claude-opus-4-6", "claude-sonnet-4-20250514", "claude-haiku-4-5-20251001",
+        "claude-opus-4@20250514", "claude-sonnet-4-0", "claude-2.1", "claude-instant-1", "qwen3", "glm-5",
+    ],
+)  # fmt: skip
+def test_other_models_are(model: str) -> None:
+    body, dropped = request(CHAT, MESSAGES, model=model, **CHOSEN)
+    assert (body.items() >= CHOSEN.items(), dropped) == (True, [])
+
+
+def test_codex_sees_a_summary_of_what_claude_thinks() -> None:
+    """Of claude-code 49268, stdapi.ai 285: models after 4.6 give only a signature unless they are asked."""
+    asked = {"input": "hi", "model": "claude-opus-5"}
+    body, dropped = request(RESPONSES, MESSAGES, **asked, reasoning={"effort": "high", "summary": "auto"})
+    assert (body["thinking"], dropped) == ({"type": "adaptive", "display": "summarized"}, [])
+    body, _ = request(RESPONSES, MESSAGES, **asked, reasoning={"effort": "high"})
+    assert body["thinking"] == {"type": "adaptive"}
+    body, _ = request(RESPONSES, MESSAGES, **asked, reasoning={"summary": "auto"})
+    assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert request(RESPONSES, CHAT, **asked, reasoning={"summary": "auto"})[1] == ["reasoning.summary"]
+
+
 def test_two_results_of_one_call_are_one() -> None:
     """LiteLLM 16711: `each tool_use must have a single result`."""
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -185,9 +185,13 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether and how much the model should think; `effort` in OpenAI's words, `budget_tokens` in Anthropic's."""
+    """Whether and how much the model should think; `effort` in OpenAI's words, `budget_tokens` in Anthropic's.
+
+    `is_shown`: the caller has asked to see what it thinks.
+    """
 
     enabled: bool | None = None
+    is_shown: bool = False
     effort: str | None = None
     budget_tokens: int | None = None
 

@@ -28,8 +28,10 @@ TARGETS = (
     Endpoint.OPENAI_RESPONSES,
     Endpoint.CLOUDFLARE_RUN,
 )
-# Names of chat clients' fields that this server has, and most others have not: see `Losses`.
-CARRIED: dict[Endpoint, frozenset[str]] = {Endpoint.ANTHROPIC_MESSAGES: frozenset({"cache_control"})}
+# Names of OpenAI's clients' fields that this server has, and most others have not: see `Losses`.
+CARRIED: dict[Endpoint, frozenset[str]] = {
+    Endpoint.ANTHROPIC_MESSAGES: frozenset({"cache_control", "reasoning.summary", "reasoning.generate_summary"})
+}
 # OpenAI's models from gpt-5.4 on take no tools in chat completions, unless they are not to think.
 _NEEDS_RESPONSES = re.compile(r"(?:^|/)gpt-(?:5\.[4-9]|[6-9])")
 _RESPONSES_FIRST = tuple(sorted(TARGETS, key=lambda target: target is not Endpoint.OPENAI_RESPONSES))

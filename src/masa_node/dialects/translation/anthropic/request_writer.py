@@ -1,6 +1,7 @@
 """From a conversation to a body of `/v1/messages`."""
 
 import re
+from itertools import takewhile
 from typing import cast
 
 from msgspec import Raw
@@ -37,6 +38,8 @@ HIGHEST_TEMPERATURE = 1.0  # OpenAI's scale goes to 2
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")  # as Anthropic checks ids of calls
 # Models before Claude 4.6 know no other thinking than one with a budget; the numbers are a share of the default above.
 _KNOWS_BUDGETS_ONLY = re.compile(r"claude-3|claude-(?:opus|sonnet|haiku)-4-(?:0|1|5|2025)")
+# Those after 4.6 refuse to be told how to choose tokens.
+_REFUSES_SAMPLING = re.compile(r"claude-(?!instant|v?[1-3]|[a-z]+-4(?:[-.@](?:[0-6]\b|2025)|$))")
 _BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 4_096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _MIN_BUDGET = 1_024
 _MARK = "cache_control"
@@ -47,8 +50,9 @@ _EFFORTS = {"minimal": "low"}
 def write_request(conversation: Conversation, losses: Losses) -> bytes:
     """The body. Raises `NotTranslatable` for what Anthropic's messages cannot carry."""
     _refuse_what_is_not_carried(conversation)
-    system = _system(conversation.turns)
-    messages = _messages(conversation, losses)
+    turns = _answered(conversation.turns)
+    system = _system(turns)
+    messages = _messages(turns, conversation.names, losses)
     if not messages and system:
         messages, system = [{"role": "user", "content": system}], ""
     limit = conversation.sampling.max_tokens
@@ -113,24 +117,25 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
             losses.drop(names.get(name, name))
     if sampling.stop:
         body["stop_sequences"] = sampling.stop
-    is_thinking = "thinking" in body
+    is_refused = "thinking" in body or _REFUSES_SAMPLING.search(conversation.model) is not None
     for name in ("temperature", "top_p", "top_k"):
         value = getattr(sampling, name)
         if value is None:
             continue
         # Anthropic refuses all three beside thinking, and newer models the first two beside each other.
-        if is_thinking or (name == "top_p" and sampling.temperature is not None):
+        if is_refused or (name == "top_p" and sampling.temperature is not None):
             losses.drop(names.get(name, name))
         else:
             body[name] = value
-    if sampling.temperature is not None and sampling.temperature > HIGHEST_TEMPERATURE and not is_thinking:
+    if sampling.temperature is not None and sampling.temperature > HIGHEST_TEMPERATURE and not is_refused:
         body["temperature"] = HIGHEST_TEMPERATURE
         losses.drop(names.get("temperature", "temperature"))
 
 
 def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> None:
     thinking = conversation.thinking
-    if not (thinking.enabled or (thinking.enabled is None and thinking.effort is not None)):
+    is_meant = thinking.effort is not None or thinking.is_shown
+    if not (thinking.enabled or (thinking.enabled is None and is_meant)):
         return
     choice = conversation.tool_choice
     is_forced = choice is not None and choice.mode in (ChoiceMode.REQUIRED, ChoiceMode.NAMED)
@@ -140,7 +145,8 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     elif needs_budget:
         _add_budget(body, conversation, losses)
     else:
-        body["thinking"] = {"type": "adaptive"}
+        shown = {"display": "summarized"} if thinking.is_shown else {}  # else newer models give but a signature
+        body["thinking"] = {"type": "adaptive", **shown}
         if thinking.effort is not None:
             effort = _EFFORTS.get(thinking.effort, thinking.effort)
             body["output_config"] = {"effort": effort, **cast("Fields", body.get("output_config", {}))}
@@ -172,12 +178,20 @@ def _is_own(thought: Thought) -> bool:
     return thought.origin is Origin.ANTHROPIC and bool(thought.seal)
 
 
-def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
+def _answered(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The turns; what the system says behind the model's last words is the user's: else it would go on with its own."""
+    behind = tuple(takewhile(lambda turn: turn.role is Role.SYSTEM, reversed(turns)))
+    before = turns[: len(turns) - len(behind)]
+    if not behind or not before or before[-1].role is not Role.ASSISTANT:
+        return turns
+    return (*before, *[Turn(Role.USER, turn.parts) for turn in reversed(behind)])
+
+
+def _messages(turns: tuple[Turn, ...], names: Names, losses: Losses) -> list[Fields]:
     """The messages: what one side says in several becomes one, as results of parallel calls have to be."""
     merged: list[tuple[Role, list[Fields]]] = []
-    names = conversation.names
     last = Role.SYSTEM
-    for turn in conversation.turns:
+    for turn in turns:
         role = turn.role
         if role is Role.SYSTEM:
             continue
@@ -187,8 +201,10 @@ def _messages(conversation: Conversation, losses: Losses) -> list[Fields]:
         elif blocks:
             merged.append((role, list(blocks)))
             last = role
-    if last is Role.ASSISTANT:
+    if last is Role.ASSISTANT and turns[-1].role is Role.ASSISTANT:
         _cut_last_space(merged[-1][1])
+    elif last is Role.ASSISTANT:  # the user has said nothing since
+        merged.append((Role.USER, [_text(_NOTHING_ASKED, None)]))
     if merged and merged[0][0] is Role.ASSISTANT:
         merged.insert(0, (Role.USER, [_text(_NOTHING_ASKED, None)]))
     return [{"role": role, "content": _content(role, blocks)} for role, blocks in merged if blocks]

@@ -93,10 +93,10 @@ def _drop_nuances(asked: b.ResponsesBody, losses: Losses) -> None:
 
 
 def _thinking(reasoning: b.Reasoning | None) -> Thinking:
-    effort = reasoning.effort if reasoning is not None else None
-    if effort is None:
+    if reasoning is None:
         return Thinking()
-    return Thinking(enabled=effort != NO_EFFORT, effort=effort)
+    effort, is_shown = reasoning.effort, (reasoning.summary or reasoning.generate_summary) is not None
+    return Thinking(enabled=None if effort is None else effort != NO_EFFORT, effort=effort, is_shown=is_shown)
 
 
 def _output(text: b.TextConfig | None) -> OutputFormat | None:
