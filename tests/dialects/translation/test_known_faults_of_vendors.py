@@ -157,6 +157,42 @@ def test_mistral_gets_no_thoughts_in_a_field_that_it_has_not() -> None:
     assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "Four."}, ["thinking"])
 
 
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("source", [MESSAGES, RESPONSES])
+def test_a_thought_goes_back_in_the_field_in_which_it_came(source: Any, field: str) -> None:
+    """Of bifrost 6949, jan 8136, opencode 48774: Groq's and Cerebras's `property 'reasoning_content' is unsupported`."""
+    nothing = {"reasoning": None} if field == "reasoning_content" else {}
+    chunks = [delta(**{field: "H"}), delta(**{field: "m."}), delta(content="4", **nothing), delta("stop"), b"[DONE]"]
+    message = {"role": "assistant", "content": "4", field: "Hm."}
+    answer = {"id": "c", "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+    if source is MESSAGES:
+        said: list[Any] = [
+            sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*chunks), **ASK)).content,
+            sdk_models.whole(MESSAGES, whole(MESSAGES, CHAT, answer, **ASK)).content,
+        ]
+    else:
+        said = [
+            sdk_models.response_of(stream(RESPONSES, CHAT, frames(*chunks), input="hi")).output,
+            sdk_models.whole(RESPONSES, whole(RESPONSES, CHAT, answer, input="hi")).output,
+        ]
+    for parts in said:
+        sent_back = [part.model_dump(exclude_none=True) for part in parts]
+        if source is MESSAGES:
+            body, dropped = request(
+                MESSAGES, CHAT, **ASK, messages=[*HI, {"role": "assistant", "content": sent_back}, *HI]
+            )
+        else:
+            body, dropped = request(RESPONSES, CHAT, input=[*HI, *sent_back, *HI])
+        assert (body["messages"][1], dropped) == (message, [])
+
+
+def test_such_a_thought_loses_nothing_with_ollamas_clients() -> None:
+    translator = translation_of(OLLAMA, CHAT, stream=True).answer("r1", 0)
+    told = translator.feed(frames(delta(reasoning="Hm."), delta(content="4"), delta("stop"), b"[DONE]"))
+    assert [line.message.thinking for line in sdk_models.ollama_lines(told)] == ["Hm.", None, None]
+    assert not translator.left_out
+
+
 def test_gpt_oss_is_asked_as_an_open_model() -> None:
     """Its template passes over a system text in the midst, and it knows three efforts (Ollama 17252)."""
     later = {"output_config": {"effort": "xhigh"}, "messages": [*SAID, LATER]}

@@ -7,6 +7,8 @@ from masa_node.dialects.translation.conversation import Fields, Origin, Thought
 
 _PREFIX = "masa"
 _HIDDEN = "hidden"
+# The field in which an open thought came, as its seal: Groq and Cerebras refuse `reasoning_content`, the usual one.
+NAMED_REASONING = "reasoning"
 
 
 def sealed_for_caller(seal: str, origin: Origin, own: Origin, *, is_hidden: bool = False) -> str:
@@ -26,7 +28,7 @@ def thought_of(text: str, seal: str | None, own: Origin, *, is_hidden: bool = Fa
     if prefix == _PREFIX and origin in set(Origin):
         known = Origin(origin)
         if known is Origin.OPEN:
-            return Thought(text)
+            return Thought(text, inner or None)
         return Thought(text, inner, known, is_hidden=kind == _HIDDEN)
     return Thought(text, seal, own, is_hidden=is_hidden)
 

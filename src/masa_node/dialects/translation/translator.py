@@ -163,11 +163,11 @@ def translate(body: bytes, model: str, source: Endpoint, target: Endpoint) -> Tr
     return Translation(source, target, conversation, written, tuple(headers))
 
 
-def _is_beside_a_call(event: Event, unsaid: dict[type[Event], str]) -> bool:
-    """Gemini's signature of a call stands beside it, where calls are told and their thoughts are."""
-    if type(event) is not ThoughtSealed or event.origin is not Origin.GOOGLE:
-        return False
-    return ThoughtPiece not in unsaid and CallBegun not in unsaid and not event.seal.startswith(" ")
+def _is_no_loss(sealed: ThoughtSealed, unsaid: dict[type[Event], str]) -> bool:
+    """Gemini's signature of a call stands beside it, where calls and thoughts are told. An open thought has none."""
+    if sealed.origin is not Origin.GOOGLE:
+        return sealed.origin is Origin.OPEN
+    return ThoughtPiece not in unsaid and CallBegun not in unsaid and not sealed.seal.startswith(" ")
 
 
 class AnswerTranslator:
@@ -265,7 +265,7 @@ class AnswerTranslator:
     def _note(self, events: list[Event], unsaid: dict[type[Event], str]) -> None:
         for event in events:
             name = unsaid.get(type(event))
-            if name is not None and not _is_beside_a_call(event, unsaid):
+            if name is not None and not (isinstance(event, ThoughtSealed) and _is_no_loss(event, unsaid)):
                 self.left_out[name] = None
 
     def written(self, events: list[Event]) -> bytes:

@@ -215,10 +215,12 @@ class ChatAnswerReader:
         _add_usage(events, choice.usage)
 
     def _add_delta(self, events: list[Event], delta: _Delta, index: int, logprobs: _Logprobs | None) -> None:
+        named = (read(delta.reasoning, TEXT) or "") if is_given(delta.reasoning) else ""
         details = None
-        if delta.reasoning_details is not ABSENT:
+        if delta.reasoning_details is not ABSENT or (named and not delta.reasoning_content):
             details = self._details.setdefault(index, Details())
-        _add_thoughts(events, delta, index, details)
+            details.is_named = details.is_named or bool(named)
+        _add_thoughts(events, delta, index, named, details)
         content = delta.content
         if self._details and (content or delta.tool_calls or delta.refusal):
             events += self._seals(index)
@@ -352,14 +354,9 @@ def _add_content(events: list[Event], content: str | list[Part], index: int, log
         events += words_of(part, index)
 
 
-def _add_thoughts(events: list[Event], delta: _Delta, index: int, details: Details | None) -> None:
+def _add_thoughts(events: list[Event], delta: _Delta, index: int, named: str, details: Details | None) -> None:
     seen = details.add(delta.reasoning_details) if details is not None else ""
-    thought = (
-        delta.reasoning_content
-        or delta.reasoning_text
-        or (read(delta.reasoning, TEXT) if is_given(delta.reasoning) else None)
-        or seen
-    )
+    thought = delta.reasoning_content or delta.reasoning_text or named or seen
     if thought:
         events.append(ThoughtPiece(thought, index))
     if delta.reasoning_opaque:

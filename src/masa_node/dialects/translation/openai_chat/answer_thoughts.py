@@ -5,7 +5,7 @@ import msgspec
 from masa_node.dialects.fields import ABSENT, is_given, read
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import Event, TextPiece, ThoughtPiece, ThoughtSealed
-from masa_node.dialects.translation.thoughts import Extra, seal_beside
+from masa_node.dialects.translation.thoughts import NAMED_REASONING, Extra, seal_beside
 from masa_node.dialects.translation.wire import encode
 
 
@@ -35,12 +35,14 @@ _WORDS = {b'"reasoning.text"': "text", b'"reasoning.summary"': "summary"}
 class Details:
     """OpenRouter's `reasoning_details` of one thought: it wants all of them back as they were.
 
-    In a stream, details of one kind and index that follow each other are pieces of one.
+    In a stream, details of one kind and index that follow each other are pieces of one. `is_named`: there may be none,
+    and the thought came in the field `reasoning`, where it is to go back.
     """
 
-    __slots__ = ("_items", "_words")
+    __slots__ = ("_items", "_words", "is_named")
 
     def __init__(self) -> None:
+        self.is_named = False
         self._items: list[dict[str, msgspec.Raw]] = []
         self._words: list[str] = []  # of the last one
 
@@ -69,7 +71,7 @@ class Details:
     def sealed(self, choice: int) -> list[Event]:
         """All of them, as what proves the thought."""
         if not self._items:
-            return []
+            return [ThoughtSealed(NAMED_REASONING, Origin.OPEN, choice=choice)] if self.is_named else []
         self._complete()
         is_hidden = not any(bytes(item.get("type", ABSENT)) in _WORDS for item in self._items)
         return [ThoughtSealed(encode(self._items).decode(), Origin.OPENROUTER, is_hidden, choice)]

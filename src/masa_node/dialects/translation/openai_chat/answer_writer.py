@@ -85,6 +85,9 @@ class ChatAnswerWriter:
                 return self._call(event)
             case RefusalPiece(text=text, choice=choice):
                 return self._chunk(choice, {"refusal": text})
+            case ThoughtSealed(origin=Origin.OPEN):
+                self._thought = []
+                return b""
             case ThoughtSealed(choice=choice):
                 thought, self._thought = "".join(self._thought), []
                 block = _sealed(thought, event.seal, event.origin, event.is_hidden)
@@ -211,7 +214,7 @@ def _choice(index: int, choice: Choice, free_form: frozenset[str]) -> Fields:
     message: Fields = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
     if choice.thought:
         message["reasoning_content"] = choice.thought
-    sealed = [_block(block) for block in choice.thoughts if block.seal is not None]
+    sealed = [_block(block) for block in choice.thoughts if block.seal is not None and block.origin is not Origin.OPEN]
     if sealed:
         message["thinking_blocks"] = sealed
     if choice.citations:

@@ -29,7 +29,7 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.vendors import OPENAIS, as_demanded
-from masa_node.dialects.translation.thoughts import beside_a_call
+from masa_node.dialects.translation.thoughts import NAMED_REASONING, beside_a_call
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
 
@@ -214,7 +214,8 @@ def _assistant(parts: tuple[Part, ...], names: Names, losses: Losses) -> Fields:
     thoughts = [part for part in parts if type(part) is Thought]
     thought = open_thoughts([each for each in thoughts if each.origin not in _TAKEN_BACK], names, losses)
     if thought:
-        message["reasoning_content"] = thought
+        is_named = any(each.origin is Origin.OPEN and each.seal == NAMED_REASONING for each in thoughts)
+        message[NAMED_REASONING if is_named else "reasoning_content"] = thought
     opaque = [each for each in thoughts if each.origin is Origin.COPILOT]
     if opaque:
         message["reasoning_text"] = "".join([each.text for each in opaque])

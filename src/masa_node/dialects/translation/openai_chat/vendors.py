@@ -9,11 +9,12 @@ from typing import cast
 
 from masa_node.dialects.translation.conversation import Fields, Names
 from masa_node.dialects.translation.losses import Losses
-from masa_node.dialects.translation.thoughts import beside_a_call
+from masa_node.dialects.translation.thoughts import NAMED_REASONING, beside_a_call
 
 # OpenAI's own models; gpt-oss is an open one, on servers like those of others.
 OPENAIS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d)")
 _MISTRALS = re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|codestral|devstral|ministral|magistral|pixtral)", re.IGNORECASE)
+_THOUGHTS = frozenset({"reasoning_content", NAMED_REASONING})
 _HEARD: Fields = {"role": "assistant", "content": "OK."}
 _NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that its model has not made
 _MISTRALS_ID = re.compile(r"[a-zA-Z0-9]{9}").fullmatch
@@ -61,7 +62,7 @@ def _as_mistral_takes_them(messages: list[Fields], names: Names, losses: Losses)
     for message in messages:
         if message["role"] == "user" and taken and taken[-1]["role"] == "tool":
             taken.append(_HEARD)
-        own = {name: value for name, value in message.items() if name != "reasoning_content"}
+        own = {name: value for name, value in message.items() if name not in _THOUGHTS}
         if len(own) < len(message):
             losses.drop(names.get("thoughts", "thinking"))
         taken.append(_with_short_ids(own))
@@ -121,7 +122,7 @@ def _signed(message: Fields, losses: Losses) -> Fields:
 def _thoughtful(message: Fields, losses: Losses) -> Fields:
     """Calls of DeepSeek's thinking models stand beside a thought: where a client has lost it, an empty one."""
     del losses
-    if not _calls(message) or "reasoning_content" in message:
+    if not _calls(message) or not _THOUGHTS.isdisjoint(message):
         return message
     return {**message, "reasoning_content": ""}
 
