@@ -87,6 +87,11 @@ def test_errors_have_the_vendors_shape() -> None:
     assert body == {**shape, "error": {**shape["error"], "message": "m"}}
 
 
+def test_an_error_that_anthropics_sdks_react_to_says_so_where_they_look() -> None:
+    body = json.loads(DIALECT.error_body(ErrorText(400, "thread_unsupported_request", "m", "r")))
+    assert body["error"]["details"] == {"error_code": "thread_unsupported_request"}
+
+
 def test_the_error_type_follows_the_status() -> None:
     expected: dict[str, str] = recorded.load("anthropic_authored")["error_types_by_status"]
     for status, kind in {**expected, "502": "api_error", "405": "invalid_request_error"}.items():

@@ -172,6 +172,32 @@ async def test_an_agent_calls_a_tool_and_goes_on_at_a_server_of_another_kind(
         assert second.body.count(id_.encode()) == 2
 
 
+@pytest.mark.parametrize("server", [OPENAI, OLLAMA])
+async def test_a_conversation_that_anthropics_sdk_would_have_kept_by_the_server_comes_whole(
+    server: DialectSample,
+) -> None:
+    """Its `tool_runner` asks for a `thread`, and where it is not refused sends nothing but what is new from then on."""
+    asked: list[str] = []
+
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """The weather."""
+        asked.append(city)
+        return "sun"
+
+    user: Any = {"role": "user", "content": "Rome?"}
+    async with (
+        node_before(server, streamed(CALLING[server]), streamed(SAYING[server])) as (llm, node),
+        anthropic.AsyncAnthropic(base_url=node.address, api_key="k", max_retries=0, timeout=TIMEOUT_S) as client,
+    ):
+        runner = client.beta.messages.tool_runner(model="m", max_tokens=99, messages=[user], tools=[weather])
+        message = await runner.until_done()
+    assert (asked, [getattr(block, "text", None) for block in message.content]) == (["Rome"], ["Sunny."])
+    first, second = [json.loads(each.body)["messages"] for each in llm.asked(server.endpoint)]
+    assert [message["role"] for message in first] == ["user"]
+    assert [message["role"] for message in second] == ["user", "assistant", "tool"]
+
+
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "seed": 1}),
     "openai.responses": ("/v1/responses", {"input": "hi", "metadata": {"a": "b"}}),

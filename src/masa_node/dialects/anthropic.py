@@ -3,6 +3,7 @@
 import msgspec
 
 from masa_node.chat.answer import Usage
+from masa_node.chat.errors import ThreadNotKept
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
@@ -169,9 +170,10 @@ class Anthropic:
         kind = _ERROR_TYPE.get(error.status) or (
             "api_error" if error.status >= _SERVER_FAULT else "invalid_request_error"
         )
-        return msgspec.json.encode(
-            {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": error.request_id}
-        )
+        words: dict[str, object] = {"type": kind, "message": error.message}
+        if error.code == ThreadNotKept.code:  # its SDKs look for it here, and send the conversation whole
+            words["details"] = {"error_code": error.code}
+        return msgspec.json.encode({"type": "error", "error": words, "request_id": error.request_id})
 
     def error_frame(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

@@ -40,6 +40,7 @@ OF_MESSAGES = (
     {"output_format": {"type": "json_schema", "schema": SCHEMA}}, {"tool_choice": {"type": "none"}},
     {"tool_choice": {"type": "tool", "name": "f"}}, {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
     {"metadata": {"user_id": "u"}}, {"service_tier": "auto"}, {"container": "c"}, {"mcp_servers": [{"type": "url"}]},
+    {"thread": {"type": "create"}}, {"thread": {"type": "continue", "previous_message_id": "m"}}, {"compaction": {}},
     {"context_management": {"edits": [1]}}, {"cache_control": {"type": "ephemeral"}}, {"unknown": 1},
     {"tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "strict": True}]},
     {"tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "input_examples": [{"a": "b"}]}]},

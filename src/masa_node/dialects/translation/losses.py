@@ -31,9 +31,9 @@ class Losses:
         return [*named, "more"] if len(self.noted) > MAX_NAMED else named
 
 
-def refuse(field: str, why: str) -> NotTranslatable:
+def refuse(field: str, why: str, kind: type[NotTranslatable] = NotTranslatable) -> NotTranslatable:
     """The error for a field without which the answer would be wrong; `why` says what the target does not have."""
-    return NotTranslatable(
+    return kind(
         f"`{_printable(field)}` cannot be translated: {why} Nothing was sent. Leave the field out, or ask a model "
         "whose server speaks the format of this endpoint."
     )

@@ -4,7 +4,8 @@ import re
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT
+from masa_node.chat.errors import ThreadNotKept
+from masa_node.dialects.fields import ABSENT, is_given
 from masa_node.dialects.translation.anthropic import body as b
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
@@ -62,8 +63,10 @@ _HEADER = re.compile(r"(x-anthropic-[a-z-]+):[^\n]*\n?")
 def read_request(body: bytes, losses: Losses) -> Conversation:
     """The conversation. Raises `NotTranslatable` for what has no neutral form."""
     asked = _BODY.read(body, losses)
-    for name in ("container", "mcp_servers"):
-        if given(getattr(asked, name)):
+    if is_given(asked.thread):
+        raise refuse("thread", "the conversation is not kept by the server: send it whole.", ThreadNotKept)
+    for name in ("container", "mcp_servers", "compaction"):
+        if given(getattr(asked, name)) or (name == "compaction" and is_given(asked.compaction)):
             raise refuse(name, "it is something that only Anthropic's own servers have.")
     losses.drop(*(name for name in b.NUANCES if given(getattr(asked, name))))
     check_count(len(asked.messages), MAX_TURNS, "messages")
