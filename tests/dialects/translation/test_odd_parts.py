@@ -159,6 +159,16 @@ def test_what_anthropics_own_tools_left_is_left_out_by_name() -> None:
     ]
     body, dropped = request(MESSAGES, CHAT, max_tokens=9, messages=[*HI, {"role": "assistant", "content": blocks}])
     assert (body["messages"][-1]["content"], dropped) == ("So.", ["server_tool_use", "web_search_tool_result"])
+    blocks = [
+        {"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": []},
+        {"type": "mcp_tool_use", "id": "s", "name": "f", "server_name": "s", "input": {}},
+        {"type": "mcp_tool_result", "tool_use_id": "s", "is_error": False, "content": [{"type": "text", "text": "4"}]},
+        {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}, "trigger": None},
+        {"type": "text", "text": "So."},
+    ]
+    body, dropped = request(MESSAGES, CHAT, max_tokens=9, messages=[*HI, {"role": "assistant", "content": blocks}])
+    assert body["messages"][-1]["content"] == "So."
+    assert {"mcp_tool_listing", "mcp_tool_use", "mcp_tool_result", "fallback"} <= set(dropped)
     tools = [
         {"name": "f", "input_schema": {}, "defer_loading": True},
         {"type": "web_search_20250305", "name": "web_search"},

@@ -55,7 +55,14 @@ _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _TOOL_NUANCES = ("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "input_examples")
 _BLOCK_NUANCES = ("cache_control", "citations", "caller", "toolset_name", "transformations")
 # What the server's own tools left in earlier turns; the words that came of it follow in blocks of text.
-_HOSTED_BLOCKS = ("server_tool_use", "tool_reference", "browser_state")
+_HOSTED_BLOCKS = (
+    "server_tool_use",
+    "mcp_tool_use",
+    "mcp_tool_listing",
+    "tool_reference",
+    "browser_state",
+    "fallback",
+)
 _HOSTED_RESULT = "_tool_result"
 _HEADER = re.compile(r"(x-anthropic-[a-z-]+):[^\n]*\n?")
 
