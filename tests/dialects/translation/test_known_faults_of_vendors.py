@@ -280,6 +280,13 @@ def test_codex_sees_a_summary_of_what_claude_thinks() -> None:
     assert request(RESPONSES, CHAT, **asked, reasoning={"summary": "auto"})[1] == ["reasoning.summary"]
 
 
+def test_ollamas_clients_see_what_claude_thinks_where_they_ask_it_to() -> None:
+    for think in (True, "high"):
+        body, _ = request(OLLAMA, MESSAGES, model="claude-opus-5", think=think)
+        assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert "thinking" not in request(OLLAMA, MESSAGES, model="claude-opus-5", think=False)[0]
+
+
 def test_two_results_of_one_call_are_one() -> None:
     """LiteLLM 16711: `each tool_use must have a single result`."""
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -115,8 +115,8 @@ def _conversation(asked: b.Shared, turns: tuple[Turn, ...], tools: tuple[Tool, .
 
 def _thinking(think: bool | str | None) -> Thinking:  # noqa: FBT001 - as Ollama has it
     if isinstance(think, str):
-        return Thinking(enabled=True, effort=think) if think else Thinking()
-    return Thinking(enabled=think)
+        return Thinking(enabled=True, effort=think, is_shown=True) if think else Thinking()
+    return Thinking(enabled=think, is_shown=bool(think))
 
 
 def _output(asked: b.Shared) -> OutputFormat | None:
