@@ -258,3 +258,23 @@ def test_tokens_of_thoughts_are_counted_where_anthropic_tells_them() -> None:
     chunks = [delta(content="4"), delta("stop"), {"id": "c", "choices": [], "usage": counts}]
     message = sdk_models.anthropic_message(stream(MESSAGES, CHAT, frames(*chunks, b"[DONE]"), max_tokens=9))
     assert message.usage.output_tokens_details.thinking_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("finish", "arguments", "statuses"),
+    [
+        ("length", '{"a": [1', ["completed", "incomplete"]),
+        ("length", '{"a": 1}', ["completed", "completed"]),
+        ("length", None, ["incomplete"]),
+        ("content_filter", None, ["incomplete"]),
+        ("stop", None, ["completed"]),
+    ],
+)
+def test_the_item_that_was_cut_is_not_said_to_be_whole(finish: str, arguments: str | None, statuses: list[str]) -> None:
+    calls = [call(0, arguments, "f", "c")] if arguments else None
+    chunks = [delta(content="so"), *([delta(tool_calls=calls)] if calls else ()), delta(finish), b"[DONE]"]
+    streamed = sdk_models.response_of(stream(RESPONSES, CHAT, frames(*chunks), input="hi"))
+    message = {"content": "so", **({"tool_calls": calls} if calls else {})}
+    answer = {"id": "c", "choices": [{"index": 0, "finish_reason": finish, "message": message}]}
+    for response in (streamed, sdk_models.whole(RESPONSES, whole(RESPONSES, CHAT, answer, input="hi"))):
+        assert [item.status for item in response.output] == statuses

@@ -36,6 +36,7 @@ from masa_node.dialects.translation.openai_responses.output import (
     Output,
     annotation,
     echo_of,
+    last_status,
     logprob,
     status_fields,
     text_part,
@@ -300,7 +301,7 @@ class ResponsesAnswerWriter:
                 ) + self._event("response.reasoning_summary_part.done", {**summary, "part": part})
 
     def _complete(self, at: int, block: Block, text: Raw | None = None) -> bytes:
-        item = self._done[at] = self._output.item(block, at, text=text)
+        item = self._done[at] = self._output.item(block, at, last_status(block, self._reason), text)
         return self._event("response.output_item.done", {"output_index": at, "item": item})
 
     def _end(self) -> bytes:
@@ -329,6 +330,8 @@ class ResponsesAnswerWriter:
         reply = collected(events)
         self._begun = reply.begun
         choice = reply.first
-        output = [self._output.item(block, at) for at, block in enumerate(choice.blocks)]
-        state = {**status_fields(choice.reason or StopReason.END), "usage": usage_fields(reply.tokens)}
+        reason = choice.reason or StopReason.END
+        output = [self._output.item(block, at) for at, block in enumerate(choice.blocks[:-1])]
+        output += [self._output.item(each, len(output), last_status(each, reason)) for each in choice.blocks[-1:]]
+        state = {**status_fields(reason), "usage": usage_fields(reply.tokens)}
         return self._response(output, state)

@@ -120,9 +120,18 @@ def usage_fields(tokens: Tokens) -> Fields:
     }
 
 
+_CUT = {StopReason.LENGTH: "max_output_tokens", StopReason.REFUSAL: "content_filter"}
+
+
+def last_status(block: Block, reason: StopReason) -> str:
+    """The status of the last item: what was being said, or the arguments of a call that are not whole, was cut."""
+    is_cut = reason in _CUT and not (isinstance(block, CallBlock) and block.given.is_whole())
+    return "incomplete" if is_cut else "completed"
+
+
 def status_fields(reason: StopReason) -> Fields:
     """How the response ended."""
-    why = {StopReason.LENGTH: "max_output_tokens", StopReason.REFUSAL: "content_filter"}.get(reason)
+    why = _CUT.get(reason)
     if why is None:
         return {"status": "completed", "incomplete_details": None}
     return {"status": "incomplete", "incomplete_details": {"reason": why}}
