@@ -280,6 +280,29 @@ def test_codex_sees_a_summary_of_what_claude_thinks() -> None:
     assert request(RESPONSES, CHAT, **asked, reasoning={"summary": "auto"})[1] == ["reasoning.summary"]
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "is_told"),
+    [
+        ("o3-mini", None, False), ("gpt-5", None, False), ("openai/gpt-5-mini", None, False), ("gpt-5-codex", None, False),
+        ("gpt-5-chat-latest", None, True), ("gpt-5.2", None, True), ("gpt-5.2", "none", True), ("gpt-5.2", "low", False),
+        ("gpt-5.6-sol", None, False), ("gpt-6", "none", True), ("gpt-4o", None, True), ("gpt-oss-20b", "high", True),
+        ("qwen3", "low", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", [CHAT, RESPONSES])
+def test_openais_models_that_think_are_not_told_how_to_choose_tokens(
+    target: Any, model: str, effort: str | None, *, is_told: bool
+) -> None:
+    """LangChain 35423, ragas 2418, vane 1173: `'temperature' does not support 0.2 with this model`."""
+    more = {} if effort is None else {"think": effort}
+    body, dropped = request(OLLAMA, target, model=model, options={"temperature": 0.2, "top_p": 0.5}, **more)
+    assert ({"temperature", "top_p"} <= body.keys(), {"temperature", "top_p"}.isdisjoint(body)) == (
+        is_told,
+        not is_told,
+    )
+    assert dropped == ([] if is_told else ["options.temperature", "options.top_p"])
+
+
 def test_ollamas_clients_see_what_claude_thinks_where_they_ask_it_to() -> None:
     for think in (True, "high"):
         body, _ = request(OLLAMA, MESSAGES, model="claude-opus-5", think=think)

@@ -28,7 +28,7 @@ from masa_node.dialects.translation.conversation import (
 from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
-from masa_node.dialects.translation.openai_chat.vendors import OPENAIS, as_demanded
+from masa_node.dialects.translation.openai_chat.vendors import OPENAIS, as_chosen, as_demanded
 from masa_node.dialects.translation.thoughts import NAMED_REASONING, beside_a_call
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
@@ -76,7 +76,7 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
         "logprobs": sampling.logprobs or None,
         "top_logprobs": sampling.top_logprobs if sampling.logprobs else None,
     }
-    body.update((name, value) for name, value in values.items() if value is not None)
+    body.update(as_chosen(values, conversation, losses))
     for name in ("top_k", "min_p"):
         if getattr(sampling, name) is not None:
             losses.drop(names.get(name, name))

@@ -1,4 +1,4 @@
-"""What some vendors demand of the messages that others do not: each refuses a session that lacks it."""
+"""What some vendors demand of requests that others do not: each refuses a session that lacks it."""
 
 import hashlib
 import re
@@ -7,18 +7,41 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast
 
-from masa_node.dialects.translation.conversation import Fields, Names
+from masa_node.dialects.translation.conversation import Conversation, Fields, Names
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.thoughts import NAMED_REASONING, beside_a_call
 
 # OpenAI's own models; gpt-oss is an open one, on servers like those of others.
 OPENAIS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d)")
+# Of these, the models that think whatever they are told, that do so if they are told nothing, and that do if told to.
+_THINKS = re.compile(r"(?:^|/)(?:o\d|gpt-5(?![.\d]|-chat))")
+_THINKS_BY_ITSELF = re.compile(r"(?:^|/)gpt-(?:5\.[4-9]|[6-9])")
+_THINKS_IF_TOLD = re.compile(r"(?:^|/)gpt-5\.[1-3]")
+_NO_EFFORT = "none"
+_NOT_BESIDE_THINKING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _MISTRALS = re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|codestral|devstral|ministral|magistral|pixtral)", re.IGNORECASE)
 _THOUGHTS = frozenset({"reasoning_content", NAMED_REASONING})
 _HEARD: Fields = {"role": "assistant", "content": "OK."}
 _NO_SIGNATURE = "skip_thought_signature_validator"  # Google's word for calls that its model has not made
 _MISTRALS_ID = re.compile(r"[a-zA-Z0-9]{9}").fullmatch
 _MISTRALS_ID_CHARS = 9
+
+
+def as_chosen(values: Fields, conversation: Conversation, losses: Losses) -> Fields:
+    """Those of these fields that are given; none of how tokens are chosen where a model of OpenAI's thinks."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if _thinks(conversation.model, conversation.thinking.effort):
+        for name in _NOT_BESIDE_THINKING:
+            if given.pop(name, None) is not None:
+                losses.drop(conversation.names.get(name, name))
+    return given
+
+
+def _thinks(model: str, effort: str | None) -> bool:
+    if effort == _NO_EFFORT:
+        return _THINKS.search(model) is not None
+    told = effort is not None and _THINKS_IF_TOLD.search(model) is not None
+    return told or _THINKS.search(model) is not None or _THINKS_BY_ITSELF.search(model) is not None
 
 
 def as_demanded(messages: list[Fields], model: str, names: Names, losses: Losses) -> list[Fields]:

@@ -24,6 +24,7 @@ from masa_node.dialects.translation.kept import written
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.media import url_of
 from masa_node.dialects.translation.openai_chat.request_writer import effort_of, words_of
+from masa_node.dialects.translation.openai_chat.vendors import as_chosen
 from masa_node.dialects.translation.tools import FREE_FORM, allowed_name, openai_schema_of, readable_to_openai
 from masa_node.dialects.translation.wire import encode
 
@@ -78,7 +79,7 @@ def _add_sampling(body: Fields, conversation: Conversation, losses: Losses) -> N
         "top_p": sampling.top_p,
         "top_logprobs": (sampling.top_logprobs or 0) if sampling.logprobs else None,
     }
-    body.update((name, value) for name, value in values.items() if value is not None)
+    body.update(as_chosen(values, conversation, losses))
     for name in ("top_k", "min_p", "seed", "presence_penalty", "frequency_penalty"):
         if getattr(sampling, name) is not None:
             losses.drop(names.get(name, name))
