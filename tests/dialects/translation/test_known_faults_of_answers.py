@@ -377,6 +377,25 @@ def test_a_call_without_arguments_is_an_object_without_fields_in_a_stream_too() 
     assert pieces == {0: "{}", 1: '{"a":1}'}
 
 
+@pytest.mark.parametrize("server", [CHAT, OLLAMA, RUN])
+def test_a_call_whose_arguments_are_null_has_none(server: Any) -> None:
+    """Some models write them so; a tool was called with a field `invalid_json`, or with no object at all."""
+    chunks = [delta(tool_calls=[call(0, "null", "f", "c")]), delta("tool_calls"), DONE]
+    function = {"name": "f", "arguments": "null"}
+    said = {"content": "", "tool_calls": [{"function": function}]}
+    raw = lines({"message": said, "done": False}, {"done": True}) if server is OLLAMA else frames(*chunks)
+    message = sdk_models.anthropic_message(stream(MESSAGES, server, raw, max_tokens=9))
+    assert [block.input for block in message.content] == [{}]
+    if server is not RUN:
+        choice = {"index": 0, "finish_reason": "tool_calls", "message": said}
+        answer: Any = {"message": said, "done": True} if server is OLLAMA else {"id": "c", "choices": [choice]}
+        made = sdk_models.whole(MESSAGES, whole(MESSAGES, server, answer, max_tokens=9))
+        assert [block.input for block in made.content] == [{}]
+    called = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+    body = translation_of(CHAT, MESSAGES, messages=[{"role": "user", "content": "hi"}, called]).body
+    assert json.loads(body)["messages"][1]["content"][0]["input"] == {}
+
+
 @pytest.mark.parametrize("caller", [MESSAGES, RESPONSES, OLLAMA, RUN])
 def test_a_call_without_a_name_is_none_and_no_reason_to_stop(caller: Any) -> None:
     raw = frames(delta(content="hi", tool_calls=[{}]), delta("stop"), DONE)

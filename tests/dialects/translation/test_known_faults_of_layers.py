@@ -232,6 +232,7 @@ def test_a_free_form_tool_gets_its_text_whatever_a_model_calls_it(arguments: dic
         (b"{}", b'{"type":"object","properties":{}}'),
         (b'{ "anyOf":[]}', b'{"type":"object","anyOf":[]}'),
         (b'{"type":"object"}', b'{"type":"object"}'),
+        (b'{"type":"object","properties":null}', b'{"type":"object"}'),
         (b'{"z":1.0,"type":"object"}', b'{"z":1.0,"type":"object"}'),
     ],
 )
@@ -246,6 +247,7 @@ def test_a_schema_has_the_type_that_anthropic_demands(schema: bytes, expected: b
     ("schema", "expected"),
     [
         (b'{"type":"object"}', b'{"properties":{},"type":"object"}'),
+        (b'{"type":"object","properties":null}', b'{"properties":{},"type":"object"}'),
         (b'{"type":"object","additionalProperties":false}', b'{"properties":{},"type":"object","additionalProperties":false}'),
         (b'{"type": "object", "properties": {"a":{}}}', b'{"type": "object", "properties": {"a":{}}}'),
         (b'{"$ref":"#/x","type":"array"}', b'{"$ref":"#/x","type":"array"}'),

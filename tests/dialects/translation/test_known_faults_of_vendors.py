@@ -155,6 +155,9 @@ def test_mistral_gets_no_thoughts_in_a_field_that_it_has_not() -> None:
     turns = [*HI, {"role": "assistant", "content": [thought, {"type": "text", "text": "Four."}]}, *HI]
     body, dropped = request(MESSAGES, CHAT, **ASK, model="magistral-medium-latest", messages=turns)
     assert (body["messages"][1], dropped) == ({"role": "assistant", "content": "Four."}, ["thinking"])
+    cut = [*HI, {"role": "assistant", "content": [thought]}, *HI]  # it refuses a message without words as well
+    body, _ = request(MESSAGES, CHAT, **ASK, model="magistral-medium-latest", messages=cut)
+    assert body["messages"][1]["content"]
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])

@@ -6,6 +6,7 @@ Servers number them badly, leave out ids, repeat names.
 from masa_node.dialects.translation.events import CallBegun, CallPiece, Event
 from masa_node.dialects.translation.wire import GrowingObject
 
+_NO_ARGUMENTS = "null"  # as some models write them
 MAX_CALLS = 256  # of one answer; a model that calls more is a hostile one
 
 
@@ -59,6 +60,8 @@ class CallTracker:
 
     def _more(self, call: _Call, call_id: str, name: str, arguments: str) -> list[Event]:
         call.given_id = call.given_id or call_id
+        if arguments == _NO_ARGUMENTS and not call.arguments.text:
+            arguments = ""
         if arguments:
             call.arguments.add(arguments)
         if call.name:

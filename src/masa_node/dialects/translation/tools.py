@@ -35,7 +35,7 @@ class _Schema(msgspec.Struct):
 _SCHEMA = msgspec.json.Decoder(_Schema)
 _ANY = msgspec.json.Decoder()
 _INPUT = msgspec.json.Decoder(dict[str, str])
-_USUAL_SCHEMA = (b'{"type":"object","properties":', b'{"type": "object", "properties":')
+_USUAL_SCHEMA = (b'{"type":"object","properties":{', b'{"type": "object", "properties": {')
 _NO_VALUE = frozenset({b"null", b'""', b"[]"})
 # Anthropic refuses them in a schema to which it holds the model, and a least count of items that is not 0 or 1.
 _BOUNDS = frozenset(

@@ -180,11 +180,11 @@ def _fitted_fields(fields: dict[str, object], kind: type[msgspec.Struct]) -> dic
 
 
 def object_of(arguments: str) -> msgspec.Raw:
-    """The arguments of a call as a JSON object: empty text is none; what is no object is kept under one name.
+    """The arguments of a call as a JSON object: empty text, or null, is none; what is no object is kept under one name.
 
     A model that was cut, or erred, leaves such text; its caller has to see it, and the next turn to go on.
     """
-    if not arguments.strip():
+    if arguments.strip() in ("", "null"):
         return EMPTY_OBJECT
     raw = arguments.encode("utf-8", "replace")
     try:

@@ -80,7 +80,7 @@ def _together(contents: Iterable[object]) -> object:
 
 
 def _as_mistral_takes_them(messages: list[Fields], names: Names, losses: Losses) -> list[Fields]:
-    """Ids as Mistral makes them, words of the model between a tool's and the user's, and no field that it has not."""
+    """Ids as Mistral makes them, words of the model where there are none, and no field that it has not."""
     taken: list[Fields] = []
     for message in messages:
         if message["role"] == "user" and taken and taken[-1]["role"] == "tool":
@@ -88,7 +88,8 @@ def _as_mistral_takes_them(messages: list[Fields], names: Names, losses: Losses)
         own = {name: value for name, value in message.items() if name not in _THOUGHTS}
         if len(own) < len(message):
             losses.drop(names.get("thoughts", "thinking"))
-        taken.append(_with_short_ids(own))
+        says_nothing = own["role"] == "assistant" and not own.get("content") and "tool_calls" not in own
+        taken.append(_HEARD if says_nothing else _with_short_ids(own))
     return taken
 
 
