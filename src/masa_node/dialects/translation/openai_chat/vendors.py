@@ -60,6 +60,14 @@ def as_demanded(messages: list[Fields], model: str, names: Names, losses: Losses
 
 def users_joined(messages: list[Fields]) -> list[Fields]:
     """What the user says in several messages as one: templates of Gemma and Mistral raise for a second in a row."""
+    before: object = ""
+    for message in messages:
+        role = message["role"]
+        if role == "user" == before:
+            break
+        before = role
+    else:
+        return messages  # as nearly always
     joined: list[Fields] = []
     for role, run in groupby(messages, key=itemgetter("role")):
         said = list(run)
