@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.dialects.translation import sdk_models
 from tests.dialects.translation.calling import (
@@ -106,6 +107,60 @@ def test_what_comes_one_after_another_in_a_list_is_put_together_by_openais_sdk()
     sent_back = {name: value for name, value in message.to_dict().items() if name != "parsed"}
     body, dropped = request(CHAT, MESSAGES, messages=[*HI, sent_back, *HI])
     assert body["messages"][1]["content"] == [*thoughts, {"type": "text", "text": "Four."}]
+    assert dropped == []
+
+
+T1 = {"type": "thinking", "thinking": "hm", "signature": "S1"}
+T2 = {"type": "thinking", "thinking": "", "signature": "S2"}
+T3 = {"type": "redacted_thinking", "data": "S3"}
+WORDS = {"type": "text", "text": "So \U0001f600."}
+
+
+def used(id_: str) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id_, "name": "f", "input": {}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [T1, WORDS, T2, used("a")],
+        [T1, used("a"), T2, used("b")],
+        [WORDS, T1, used("a"), T2, T3, used("b")],
+        [T1, WORDS, T2, {"type": "text", "text": "And."}, T3, used("a"), used("b")],
+        [T1, T2, WORDS, used("a")],
+    ],
+)
+def test_thoughts_come_back_to_anthropic_where_they_were(content: list[dict[str, Any]]) -> None:
+    """LiteLLM 23047, inspect_ai 4922, big-AGI 966: it refuses the session once one has moved."""
+    message = {"id": "msg_1", "model": "m", "content": content, "stop_reason": "tool_use", "usage": {}}
+    events: list[dict[str, Any]] = []
+    for at, block in enumerate(content):
+        events += [
+            {"type": "content_block_start", "index": at, "content_block": block},
+            {"type": "content_block_stop", "index": at},
+        ]
+    streamed = sdk_models.chat_message(stream(CHAT, MESSAGES, named(*events, {"type": "message_stop"})))
+    made = sdk_models.whole(CHAT, whole(CHAT, MESSAGES, message)).choices[0].message
+    for answer in (streamed, made):
+        sent_back = {name: value for name, value in answer.to_dict().items() if name != "parsed"}
+        body, _ = request(CHAT, MESSAGES, messages=[*HI, sent_back, *HI])
+        assert body["messages"][1]["content"] == content
+
+
+@pytest.mark.parametrize("after", [[-1, -1], [99, 99], [1, 0]])
+def test_a_place_that_is_none_loses_nothing(after: list[int]) -> None:
+    called = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    sent = {
+        "role": "assistant",
+        "content": "So.",
+        "tool_calls": called,
+        "thinking_blocks": [T1, {**T2, "after": after}],
+    }
+    body, dropped = request(CHAT, MESSAGES, messages=[*HI, sent, *HI])
+    blocks = body["messages"][1]["content"]
+    assert "".join(block["text"] for block in blocks if block["type"] == "text") == "So."
+    assert [block for block in blocks if block["type"] == "thinking"] == [T1, T2]
+    assert [block for block in blocks if block["type"] == "tool_use"] == [used("a")]
     assert dropped == []
 
 

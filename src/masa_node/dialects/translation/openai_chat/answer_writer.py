@@ -3,7 +3,7 @@
 from collections import Counter
 
 from masa_node.chat.request import DialectName
-from masa_node.dialects.translation.collecting import CallBlock, Choice, ThoughtBlock, collected
+from masa_node.dialects.translation.collecting import CallBlock, Choice, TextBlock, ThoughtBlock, collected
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
@@ -60,13 +60,16 @@ class ChatAnswerWriter:
         self._bare: set[tuple[int, int]] = set()  # calls of which no arguments came yet, each with its choice
         self._thought: list[str] = []  # since the last seal: a client sends both back together
         self._listed: Counter[tuple[int, str]] = Counter()
+        self._text_chars = self._calls_begun = 0  # so far: where a thought is
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
         match event:
             case TextPiece(text=text, choice=choice, logprobs=None):
+                self._text_chars += len(text)
                 return self._delta(choice, b'{"content":' + encode(text))
             case TextPiece(text=text, choice=choice, logprobs=logprobs):
+                self._text_chars += len(text)
                 return self._chunk(choice, {"content": text}, {"content": _logprobs(logprobs or []), "refusal": None})
             case ThoughtPiece(text=text, choice=choice):
                 self._thought.append(text)
@@ -91,7 +94,8 @@ class ChatAnswerWriter:
             case ThoughtSealed(choice=choice):
                 thought, self._thought = "".join(self._thought), []
                 block = _sealed(thought, event.seal, event.origin, event.is_hidden)
-                return self._one_more(choice, "thinking_blocks", block)
+                placed = _placed(block, self._text_chars, self._calls_begun)
+                return self._one_more(choice, "thinking_blocks", placed)
             case Citation(choice=choice):
                 return self._one_more(choice, "annotations", _annotation(event))
             case Finished(choice=choice, reason=reason):
@@ -113,6 +117,7 @@ class ChatAnswerWriter:
         return b""
 
     def _call(self, event: CallBegun) -> bytes:
+        self._calls_begun += 1
         place = (event.choice, event.call)
         if event.name in self._free_form:
             self._inputs[place] = []
@@ -214,7 +219,7 @@ def _choice(index: int, choice: Choice, free_form: frozenset[str]) -> Fields:
     message: Fields = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
     if choice.thought:
         message["reasoning_content"] = choice.thought
-    sealed = [_block(block) for block in choice.thoughts if block.seal is not None and block.origin is not Origin.OPEN]
+    sealed = _sealed_blocks(choice)
     if sealed:
         message["thinking_blocks"] = sealed
     if choice.citations:
@@ -238,6 +243,27 @@ def _called(call_id: str, name: str, said: str, free_form: frozenset[str]) -> Fi
     if name in free_form:
         return {"id": call_id, "type": "custom", "custom": {"name": name, "input": said}}
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": said}}
+
+
+def _sealed_blocks(choice: Choice) -> list[Fields]:
+    blocks: list[Fields] = []
+    chars = calls = 0
+    for block in choice.blocks:
+        match block:
+            case TextBlock():
+                chars += len(block.text)
+            case CallBlock():
+                calls += 1
+            case ThoughtBlock(seal=str()) if block.origin is not Origin.OPEN:
+                blocks.append(_placed(_block(block), chars, calls))
+            case _:
+                pass
+    return blocks
+
+
+def _placed(block: Fields, chars: int, calls: int) -> Fields:
+    """The thought, and behind what it was: Anthropic refuses a turn whose thoughts have moved."""
+    return {**block, "after": [chars, calls]} if chars or calls else block
 
 
 def _block(block: ThoughtBlock) -> Fields:

@@ -82,13 +82,17 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ThinkingBlock(msgspec.Struct, forbid_unknown_fields=True):
-    """A thought with its seal, as answers of ours (and LiteLLM's) give it and clients send it back."""
+    """A thought with its seal, as answers of ours (and LiteLLM's) give it and clients send it back.
+
+    `after` is how many characters of the content, and how many calls, came before it.
+    """
 
     type: str = "thinking"
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
     index: int | None = None
+    after: tuple[int, int] | None = None
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True):

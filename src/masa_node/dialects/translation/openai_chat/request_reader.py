@@ -1,5 +1,7 @@
 """From a body of `/v1/chat/completions` to a conversation."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from masa_node.dialects.fields import ABSENT, is_given
@@ -243,7 +245,29 @@ def _answer(message: b.Message, said: tuple[Part, ...], losses: Losses) -> tuple
         said = (*said, Refusal(message.refusal))
     thoughts = _thoughts(message)
     calls = _calls(message.tool_calls, losses) if message.tool_calls else ()
+    blocks, words = message.thinking_blocks or [], [part for part in said if isinstance(part, Text)]
+    if any(block.after for block in blocks) and len(words) == len(said) <= 1:
+        return _in_place(blocks, thoughts, words[0] if words else Text(""), calls)
     return (*thoughts, *said, *calls) if thoughts or calls else said
+
+
+def _in_place(
+    blocks: list[b.ThinkingBlock], thoughts: tuple[Thought, ...], words: Text, calls: Sequence[ToolCall]
+) -> tuple[Part, ...]:
+    """The thoughts where they were: between the words, and between the calls."""
+    parts: list[Part] = []
+    at = made = 0
+    for block, thought in zip(blocks, thoughts, strict=True):
+        chars, called = block.after or (0, 0)
+        if chars > at:
+            parts.append(Text(words.text[at:chars]))
+            at = chars
+        if called > made:
+            parts += calls[made:called]
+            made = called
+        parts.append(thought)
+    rest = msgspec.structs.replace(words, text=words.text[at:])
+    return (*parts, *((rest,) if rest.text else ()), *calls[made:])
 
 
 _TURNS = kept_turns(_read_turn)
