@@ -81,15 +81,6 @@ class NotTranslatable(CallerError):
     code = "not_translatable"
 
 
-class ThreadNotKept(NotTranslatable):
-    """A request to an LLM of another format asks for a conversation that its server keeps (`thread`). Nothing was sent.
-
-    Send the whole conversation without that field. Anthropic's SDKs do so by themselves: they know the code.
-    """
-
-    code = "thread_unsupported_request"
-
-
 class BadHeader(CallerError):
     """A header of the request (X-Masa-Race, X-Masa-Privacy) has a value that it may not have.
 

@@ -3,8 +3,8 @@
 import msgspec
 
 from masa_node.chat.answer import Usage
-from masa_node.chat.errors import ThreadNotKept
 from masa_node.chat.request import DialectName
+from masa_node.chat.translation_errors import ThreadNotKept
 from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, is_bare_error, no_answer

@@ -79,8 +79,7 @@ class Network:
         self._vouchers: dict[NodeId, bytes] = {}
         self._new_vouchers: dict[NodeId, tuple[bytes, int]] = {}  # as many as there are links, until they are saved
         self._invites: dict[NodeId, bytes] = {}
-        self.reasons = Reasons()
-        self.clocks = Clocks()
+        self.reasons, self.clocks = Reasons(), Clocks()
         self.refused_join = ""  # why the last join was refused, until there is another
         self._awaited: dict[NodeId, asyncio.Event] = {}
         self._lines = TokenBucket(LOG_PER_S, LOG_BURST, 0.0)
@@ -88,6 +87,7 @@ class Network:
         self._started_s = self._last_lost_s = float("-inf")
         self._refused_by: set[NodeId] = set()  # since the start; members that will not let this node in
         self.book = parts.book
+        self.stop_serving = parts.server.stop
         self.gossip = Gossip(self._keys, parts.rng)
         membership = Membership(parts.book, self._keys, parts.use_invite, is_open=rules.is_open)
         self.links = Links(parts.transport, membership, self, random_links=rules.random_links)
@@ -119,10 +119,6 @@ class Network:
             stop_watching()
             for peer in self._askable.peers:
                 self._askable.withdraw(peer)
-
-    async def stop_serving(self) -> None:
-        """See `PeerServer.stop`; all else goes on."""
-        await self._parts.server.stop()
 
     # ---- what the owner does ----
 

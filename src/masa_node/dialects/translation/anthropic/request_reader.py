@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from masa_node.chat.errors import ThreadNotKept
+from masa_node.chat.translation_errors import ThreadNotKept
 from masa_node.dialects.fields import ABSENT, is_given
 from masa_node.dialects.translation.anthropic import body as b
 from masa_node.dialects.translation.conversation import (

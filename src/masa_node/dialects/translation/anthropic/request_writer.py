@@ -145,8 +145,8 @@ def _add_thinking(body: Fields, conversation: Conversation, losses: Losses) -> N
     elif needs_budget:
         _add_budget(body, conversation, losses)
     else:
-        shown = {"display": "summarized"} if thinking.is_shown else {}  # else newer models give but a signature
-        body["thinking"] = {"type": "adaptive", **shown}
+        display = {"display": "summarized"} if thinking.is_shown else {}  # else newer models give but a signature
+        body["thinking"] = {"type": "adaptive", **display}
         if thinking.effort is not None:
             effort = _EFFORTS.get(thinking.effort, thinking.effort)
             body["output_config"] = {"effort": effort, **cast("Fields", body.get("output_config", {}))}

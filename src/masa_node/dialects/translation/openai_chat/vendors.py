@@ -40,8 +40,8 @@ def as_chosen(values: Fields, conversation: Conversation, losses: Losses) -> Fie
 def _thinks(model: str, effort: str | None) -> bool:
     if effort == _NO_EFFORT:
         return _THINKS.search(model) is not None
-    told = effort is not None and _THINKS_IF_TOLD.search(model) is not None
-    return told or _THINKS.search(model) is not None or _THINKS_BY_ITSELF.search(model) is not None
+    is_told = effort is not None and _THINKS_IF_TOLD.search(model) is not None
+    return is_told or _THINKS.search(model) is not None or _THINKS_BY_ITSELF.search(model) is not None
 
 
 def as_demanded(messages: list[Fields], model: str, names: Names, losses: Losses) -> list[Fields]:
