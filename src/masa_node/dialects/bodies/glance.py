@@ -1,11 +1,11 @@
-"""Reads what `peek` does out of a body without its long middle: ten megabytes in less than a millisecond. Pure.
+"""Reads what `peek` does out of a body without its long middle, ten megabytes in a millisecond or three. Pure.
 
 Fields that decide are changed the same way, and the middle is copied once.
 
 Whatever may be a field that decides, however its name is written, is searched for in all of the body by a library that
-compares 64 bytes at once. Most of what is found is seen to be none by what stands around it. Of the rest the two that
-are farthest apart have nothing that decides between them, and `peek` reads the body without that. Why it reads the
-same, if the body is one JSON value:
+compares 64 bytes at once where the processor has AVX-512, else 32. Most of what is found is seen to be none by what
+stands around it. Of the rest the two that are farthest apart have nothing that decides between them, and `peek` reads
+the body without that. Why it reads the same, if the body is one JSON value:
 
 - A quote inside of a text has a backslash before it. So `"model"` without one is a whole text, and from there JSON can
   be read backwards, too. It is a name if a colon follows, and a brace or a comma is before.
