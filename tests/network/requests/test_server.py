@@ -134,6 +134,17 @@ async def test_a_request_arrives_as_it_was_sent_and_may_not_travel_on() -> None:
     assert (asked.requester, node.outcome.error, node.outcome.status) == (requester, None, 200)
 
 
+@virtual_time
+async def test_an_error_of_the_llms_own_behind_its_first_piece_arrives_and_is_noted() -> None:
+    error = b'data: {"error":{"message":"no"}}\n\n'
+    async with world(Node((provider(Speaks([error])),)).serve) as here:
+        got = await take(here.peer, ask())
+    assert got.is_whole
+    assert got.body == CHUNK + error
+    assert got.answer is not None
+    assert got.answer.usage.has_failed
+
+
 # ---- when the node stops ----
 
 

@@ -600,6 +600,18 @@ async def test_a_terminal_frame_in_the_same_read_ends_the_answer() -> None:
     assert one.server.asked.connection.is_reusable()
 
 
+@pytest.mark.parametrize("by_calls", [True, False])
+@virtual_time
+async def test_an_error_of_the_llms_own_is_passed_on_and_told_of(*, by_calls: bool) -> None:
+    one = Exchange(Kind(by_calls=by_calls))
+    await settle()
+    error = sse(b'{"error":{"message":"no"}}')
+    one.reads(*BEGIN, *USUAL, chunk(error), chunk(DONE), LAST_CHUNK)
+    await one.is_over()
+    assert one.body[0].endswith(error + DONE)
+    assert (one.body[1], one.world.outcome.error) == (True, "error_in_stream")
+
+
 @virtual_time
 async def test_several_choices_take_turns() -> None:
     several = [chunk(piece(b"%d" % number, number % 2)) for number in range(12)]

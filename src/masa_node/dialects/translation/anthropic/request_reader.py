@@ -72,8 +72,9 @@ def read_request(body: bytes, losses: Losses) -> Conversation:
     asked = _BODY.read(body, losses)
     if is_given(asked.thread):
         raise refuse("thread", "the conversation is not kept by the server: send it whole.", ThreadNotKept)
-    for name in ("container", "mcp_servers", "compaction"):
-        if given(getattr(asked, name)) or (name == "compaction" and is_given(asked.compaction)):
+    hosted = {"container": given(asked.container), "mcp_servers": given(asked.mcp_servers)}
+    for name, is_asked in {**hosted, "compaction": is_given(asked.compaction)}.items():
+        if is_asked:
             raise refuse(name, "it is something that only Anthropic's own servers have.")
     losses.drop(*(name for name in b.NUANCES if given(getattr(asked, name))))
     check_count(len(asked.messages), MAX_TURNS, "messages")

@@ -14,7 +14,6 @@ from masa_node.dialects.translation.conversation import (
     Image,
     Names,
     Origin,
-    OutputFormat,
     Part,
     Refusal,
     Role,
@@ -71,8 +70,10 @@ def write_request(conversation: Conversation, losses: Losses) -> bytes:
         body["tools"] = [_tool(tool, losses) for tool in conversation.tools]
         if conversation.tool_choice is not None or conversation.parallel_calls is False:
             body["tool_choice"] = _choice(conversation.tool_choice, conversation.parallel_calls)
-    if conversation.output is not None:
-        body["output_config"] = _form(conversation.output, conversation.names, losses)
+    if conversation.output is not None and conversation.output.schema is not None:  # without one it was refused
+        drop_description(conversation.output.description, conversation.names, losses)
+        form = {"type": "json_schema", "schema": closed_schema(conversation.output.schema, losses)}
+        body["output_config"] = {"format": form}
     _add_thinking(body, conversation, losses)
     _add_sampling(body, conversation, losses)
     return encode(body)
@@ -90,12 +91,6 @@ def _system(turns: tuple[Turn, ...]) -> object:
     if any(part.mark is not None for part in said):
         return [_text(part.text, part.mark) for part in said]
     return "\n\n".join([part.text for part in said])
-
-
-def _form(output: OutputFormat, names: Names, losses: Losses) -> object:
-    drop_description(output.description, names, losses)
-    schema = None if output.schema is None else closed_schema(output.schema, losses)
-    return {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _refuse_what_is_not_carried(conversation: Conversation) -> None:
