@@ -51,13 +51,14 @@ class Streaming(ScriptedProvider):
         self._pieces = list(pieces)
         self._is_whole = is_whole
         self.closed = 0
+        self.usage = Usage()
 
     async def answer(self, request: Request, sign: Sign = no_sign) -> Answer:
         self.asked.append(request)
         first = self._pieces.pop(0)
         assert isinstance(first, bytes)
         return StreamedAnswer(
-            200, (), DialectName.OPENAI, first, self._next, self._close, lambda: 1, Usage(), lambda: self._is_whole,
+            200, (), DialectName.OPENAI, first, self._next, self._close, lambda: 1, self.usage, lambda: self._is_whole,
             lambda: 4_711,
         )  # fmt: skip
 
@@ -114,6 +115,16 @@ async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_sig
         assert isinstance(answer, StreamedAnswer)
         assert answer.dialect is DialectName.ANTHROPIC
         assert answer.received() == 4_711
+
+
+@virtual_time
+async def test_an_error_of_the_llms_own_in_a_translated_stream_is_told_of() -> None:
+    provider = Streaming("a", [FIRST + TEXT.replace(b'"stop"', b"null"), b'data: {"error":{"message":"no"}}\n\n'])
+    provider.usage.has_failed = True  # as a tracker notes it
+    world = World([provider])
+    answered = await world.answer(claude(world, stream=True))
+    assert isinstance(answered, StreamedAnswer)
+    assert world.outcome.error == "error_in_stream"
 
 
 @virtual_time
