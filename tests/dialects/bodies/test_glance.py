@@ -29,7 +29,7 @@ BIG: dict[str, Any] = {
     "escapes": '"model": \\ {[\n' * 20_000,
     "other alphabets": "Grüße, Œuvre, łódź, 模型 🙂 " * 10_000,
     "code": "`a` <b> \x1b[0m & 'c' + d [e] " * 10_000,
-    "messages": [{"role": "user", "content": f"{number} is the model"} for number in range(5_000)],
+    "messages": [{"role": "user", "content": f"{number} is the model"} for number in range(3_000)],
     "pictures": [{"image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 10_000}}],
     "numbers": [[number, -1.5e-7] for number in range(6_000)],
     "names behind braces": [{"model": "inner", "stream": False, "name": "n", "x": LONG}] * 4,
@@ -146,6 +146,7 @@ def test_what_is_refused_is_not_told_at_a_glance(body: bytes, endpoint: Endpoint
         large(',"model":"a","x":[NaN,"\\ud83d"]'),
         large(',"model":"a","x":"\\u0060\\u003C\\u005B\\u00e9"'),
         large(f',"x":{{"y":"{"y" * 300}","model":"b"}},"model":"a"'),
+        large(',"model":"a"').replace(b"xx", b"\\u006d", 1),
     ],
     ids=lambda body: f"{body[:24]!r}...{body[-40:]!r}",
 )
@@ -156,7 +157,6 @@ def test_what_is_odd_and_harms_nobody_is_told(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        large(',"model":"a"').replace(b"xx", b"\\u006d", 1),
         large(f',"model":"a","y":"{LONG}"'),
         large(',"model":"a"', '{"tools":[%s],' % ('{"x":1,"model":1},' * MOST_COST + "1")),
         b'{"model"' + b" " * LARGE_BYTES + b':"a"}',
@@ -189,11 +189,17 @@ def test_small_bodies_and_those_of_ollamas_show_are_nothing_for_a_glance() -> No
     assert glance(large(',"model":"a"'), Endpoint.OLLAMA_SHOW) is None
 
 
+DENSE = large(',"x":[' + '"y",' * 100 + '0],"model":"a"')
+
+
 @pytest.mark.parametrize("library", [None, SimpleNamespace(__capabilities__=("serial",))], ids=["none", "slow"])
-def test_without_a_library_that_is_fast_nothing_is_told(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+def test_without_a_library_that_is_fast_nothing_is_told_where_quotes_are_dense(
+    monkeypatch: pytest.MonkeyPatch, library: object
+) -> None:
     monkeypatch.setitem(sys.modules, "stringzilla", library)
     glancing.fast_search.cache_clear()
-    assert glance(large(',"model":"a"'), OPENAI) is None
+    assert glance(DENSE, OPENAI) is None
+    assert glance(large(',"model":"a"'), OPENAI) == Peeked("a", wants_stream=False)
     glancing.fast_search.cache_clear()
 
 
@@ -206,7 +212,7 @@ def test_a_library_that_is_broken_is_as_good_as_none(
     monkeypatch.delitem(sys.modules, "stringzilla", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     glancing.fast_search.cache_clear()
-    assert glance(large(',"model":"a"'), OPENAI) is None
+    assert glance(DENSE, OPENAI) is None
     glancing.fast_search.cache_clear()
 
 
@@ -217,8 +223,9 @@ assert stringzilla.__version__ == "4.6.3"
 for seed in range(2_000):
     chance = random.Random(seed)
     text = bytes(chance.choices(b'"modelstrean\\\\u0045:M', k=chance.randrange(300)))
-    assert stringzilla.translate(memoryview(text), glancing._FOLDED) == text.translate(glancing._FOLDED)
-    for sought in (b'"model"', b'"name"', b'tream":', b"\\\\u004"):
+    for one in (glancing._MODEL, glancing._NAME, glancing.STREAM_OPTIONS):
+        assert stringzilla.translate(memoryview(text), one.table) == text.translate(one.table)
+    for sought in (b'"model"', glancing._FOUND):
         placed = text + sought + text
         for start in (0, len(text), len(text) + 1):
             assert stringzilla.find(placed, sought, start) == placed.find(sought, start)
@@ -278,9 +285,10 @@ JSON = st.builds(
 )
 
 
-@pytest.fixture
-def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small bodies are looked at, too, and little of them at once."""
+@pytest.fixture(params=[0, 8], ids=["dense", "rare"])
+def of_any_size(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Small bodies are looked at, too, and little of them at once; by searches, or from quote to quote."""
+    monkeypatch.setattr(glancing, "_FREE_HOPS", request.param)
     monkeypatch.setattr(glancing, "SMALL_BYTES", 0)
     monkeypatch.setattr(glancing, "BYTES_A_COST", 1)
     monkeypatch.setattr(glancing, "WINDOW_BYTES", 24)

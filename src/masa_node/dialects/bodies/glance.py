@@ -2,10 +2,11 @@
 
 Fields that decide are changed the same way, and the middle is copied once.
 
-Whatever may be a field that decides, however its name is written, is searched for in all of the body by a library that
-compares 64 bytes at once where the processor has AVX-512, else 32. Most of what is found is seen to be none by what
-stands around it. Of the rest the two that are farthest apart have nothing that decides between them, and `peek` reads
-the body without that. Why it reads the same, if the body is one JSON value:
+Whatever may be a field that decides, however its name is written, is found by the quote behind its name. Where quotes
+are rare, as in long texts and pictures, it goes from one to the next, as fast as memory is read. Elsewhere a library
+that compares 64 bytes at once (32 without AVX-512) finds those behind a last letter that fits. Most of what is found is
+seen to be none by what stands around it. Of the rest the two that are farthest apart have nothing that decides between
+them, and `peek` reads the body without that. Why it reads the same, if the body is one JSON value:
 
 - A quote inside of a text has a backslash before it. So `"model"` without one is a whole text, and from there JSON can
   be read backwards, too. It is a name if a colon follows, and a brace or a comma is before.
@@ -26,15 +27,16 @@ from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.bodies.peek import SMALL_BYTES, WITH_NAME, Peeked, body_renamed, peek
 from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
-from masa_node.dialects.fields import is_json
+from masa_node.dialects.fields import TEXT, is_json, read
 
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
-WINDOW_BYTES = 64 * 1024  # what is searched four times stays in the processor's cache
+WINDOW_BYTES = 64 * 1024  # what is searched twice stays in the processor's cache
+HOP_BYTES = 512  # to go to the next quote takes as long as to look at so many bytes in a window
+_FREE_HOPS = 8  # before it is seen that quotes are dense
 MOST_COST = 5_000  # of finding something: a third of a microsecond;
 BYTES_A_COST = 64  # and less in a body that is read in one go, which is quicker then
 _COST_BYTES = 100  # that are looked at beside it
 _LOOK_BACK_BYTES = (256, 8 * 1024)  # the properties of a tool fit
-_NEEDLE_BYTES = 16  # at most
 _LONGEST_VALUE_BYTES = 4096  # the longest name of a model, each of its characters written as two escapes
 _SPACE = b" \t\r\n"
 _MOST_SPACE = 64
@@ -44,20 +46,9 @@ _END = re.compile(rb"\}[ \t\r\n]{0,64}+\Z")
 _MAYBE_COLON = re.compile(rb"[ \t\r\n]{0,64}+[: \t\r\n]")  # there, or behind still more space
 _VALUE = re.compile(rb'[ \t\r\n]*+:[ \t\r\n]*+(?:"(?:[^"\\]|\\.)*+"|[^"\[\]{}, \t\r\n]++)', re.DOTALL)
 
-# How a body is searched: in lower case, with a colon for each space, and 4 for a digit that begins a letter's code.
-_FOLDED = bytes(range(256)).lower().translate(bytes.maketrans(_SPACE + b"567", b"::::444"))
-_MAYBE_ESCAPED = b"\\u004"
-# And d for each other that ends the code of a letter of these names.
-_ENDS_FOLDED = bytes.maketrans(b"123cef", b"dddddd")
-_ESCAPED = (b"\\u0044", b"\\u004d")
-
-# Without the first letter, which Go reads in `\N{LATIN SMALL LETTER LONG S}tream`, too.
-_STREAM = b'tream":'  # with what follows: sentences end so, too
-STREAM_OPTIONS = b"ream_o"  # one letter may stand for the first two; and `p`, if escaped, is not looked for
-_LONGEST_BEGIN_BYTES = len(rb'"\u017ft')
-_LONGEST_END_BYTES = len(STREAM_OPTIONS) + 6 * len("ptions") + 1
-_MODEL = b'"model"'
-_NAME = b'"name"'
+_BEHIND = _SPACE + b":"
+_FOUND = b'\1\0":'  # in a window that `_Sought.table` has translated
+_LONGEST_NAME_BYTES = len(rb"\u006d") * len("stream_options")
 _MIDDLE = b'"\x7f":0'  # a field that stands for it
 
 Place = tuple[int, int]  # where a name begins and ends, quotes included
@@ -95,10 +86,29 @@ def find_fast(text: bytes, sought: bytes, start: int = 0) -> int:
     return text.find(sought, start) if search is None else search.find(text, sought, start)
 
 
+class _Sought(NamedTuple):
+    """Names, and how their last two letters may be written: as they are, or as the last digits of an escape."""
+
+    names: frozenset[bytes]
+    before: bytes
+    last: bytes
+    table: bytes  # that makes `_FOUND` of the last two, a quote, and a colon or a space
+
+
+def _sought(names: tuple[bytes, ...], before: bytes, last: bytes) -> _Sought:
+    found = b"\1" * len(before) + bytes(len(last)) + b":" * len(_SPACE)
+    return _Sought(frozenset(names), before, last, bytes.maketrans(before + last + _SPACE, found))
+
+
+_MODEL = _sought((b"model", b"stream"), b"eEaA5146", b"lLcCmMdD")
+_NAME = _sought((b"name",), b"mMdD46", b"eE5")
+# Go reads `\N{LATIN SMALL LETTER LONG S}` for an s, too.
+STREAM_OPTIONS = _sought((b"stream_options",), b"nNeE57\xc5", b"sS3fF\xbf")
+
+
 def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) -> Peeked | None:
     """What `peek` would read; None where it is too small for this, or only a look at each part can tell."""
-    names = (_MODEL, _STREAM, _NAME) if endpoint in WITH_NAME else (_MODEL, _STREAM)
-    ends = _ends_of(body, names) if endpoint is not Endpoint.OLLAMA_SHOW else None
+    ends = _ends_of(body, _deciding(endpoint)) if endpoint is not Endpoint.OLLAMA_SHOW else None
     try:
         return peek(ends.around(b""), endpoint, model_in_path) if ends is not None else None
     except CallerError:
@@ -107,13 +117,16 @@ def glance(body: bytes, endpoint: Endpoint, model_in_path: str | None = None) ->
 
 def renamed(body: bytes, endpoint: Endpoint, asked: str, model: str) -> Steps[bytes]:
     """As `body_renamed`, for a body that `glance` has read."""
-    names = (_MODEL, _NAME) if endpoint in WITH_NAME else (_MODEL,)
-    return changed(body, names, lambda part: body_renamed(part, endpoint, asked, model))
+    return changed(body, _deciding(endpoint), lambda part: body_renamed(part, endpoint, asked, model))
 
 
-def changed(body: bytes, names: Sequence[bytes], change: Callable[[bytes], Steps[bytes]]) -> Steps[bytes]:
-    """What `change` makes of this body, where it changes only fields with these names, and what is behind the last."""
-    ends = _ends_of(body, names)
+def _deciding(endpoint: Endpoint) -> tuple[_Sought, ...]:
+    return (_MODEL, _NAME) if endpoint in WITH_NAME else (_MODEL,)
+
+
+def changed(body: bytes, sought: tuple[_Sought, ...], change: Callable[[bytes], Steps[bytes]]) -> Steps[bytes]:
+    """What `change` makes of this body, where it changes only fields that are sought, and what is behind the last."""
+    ends = _ends_of(body, sought)
     text = ends.around(_MIDDLE) if ends is not None else b""
     if ends is None or text.count(_MIDDLE) != 1 or not is_json(text):
         return (yield from change(body))
@@ -138,62 +151,90 @@ class _Ends(NamedTuple):
         return b"".join((self.begin, self.before, middle, self.behind, self.end))
 
 
-def _ends_of(body: bytes, names: Sequence[bytes]) -> _Ends | None:
+def _ends_of(body: bytes, sought: tuple[_Sought, ...]) -> _Ends | None:
     """None: it is too small for this, or only a look at each part can tell whether the middle has these names."""
-    search = fast_search() if len(body) > SMALL_BYTES else None
-    root = _ROOT.match(body)
+    root = _ROOT.match(body) if len(body) > SMALL_BYTES else None
     last = _END.search(body, max(len(body) - _MOST_SPACE - 1, 0))
-    if search is None or root is None or last is None:
+    if root is None or last is None:
         return None
-    places = _Places(body, root.end() - 1).find(search, names)
+    places = _Places(body, root.end() - 1, sought).find()
     return _without_widest(body, root.end(), places, last.start()) if places is not None else None
 
 
 class _Places:
-    """Where there may be fields at the top of this body, whose first brace is at `root`."""
+    """Where there may be fields with these names at the top of this body, whose first brace is at `root`."""
 
-    def __init__(self, body: bytes, root: int) -> None:
+    def __init__(self, body: bytes, root: int, sought: tuple[_Sought, ...]) -> None:
         self._body = body
         self._root = root
+        self._sought = sought
+        self._names = frozenset().union(*(one.names for one in sought))
+        self._before = b"".join(one.before for one in sought)
+        self._last = b"".join(one.last for one in sought)
+        self._places: list[Place] = []
         self._cost = 0
         self._most_cost = MOST_COST if len(body) > LARGE_BYTES else len(body) // BYTES_A_COST
 
-    def find(self, search: _Search, names: Sequence[bytes]) -> list[Place] | None:
-        """Those with these names, in order. None: there is too much to look at, or a letter is escaped."""
-        uncopied = memoryview(self._body)
-        places: list[Place] = []
+    def find(self) -> list[Place] | None:
+        """They, in order. None: there is too much to look at, or no library for where quotes are dense."""
         for begin in range(0, len(self._body), WINDOW_BYTES):
-            window = search.translate(uncopied[begin : begin + WINDOW_BYTES + _NEEDLE_BYTES], _FOLDED)
-            if search.find(window, _MAYBE_ESCAPED) >= 0:
-                ends = search.translate(window, _ENDS_FOLDED)
-                if any(search.find(ends, escaped) >= 0 for escaped in _ESCAPED):
-                    return None
-            for name in names:
-                at = search.find(window, name)
-                while 0 <= at < WINDOW_BYTES:
-                    self._cost += 1
-                    if self._cost > self._most_cost:
-                        return None
-                    place = self._place(name, begin + at)
-                    if place is not None:
-                        places.append(place)
-                    at = search.find(window, name, at + 1)
-        return sorted(places)
+            stop = begin + WINDOW_BYTES
+            at = self._after_hops(begin, stop)
+            if at < stop and not self._has_searched(at, stop):
+                return None
+            if self._cost > self._most_cost:
+                return None
+        return sorted(self._places)
 
-    def _place(self, name: bytes, at: int) -> Place | None:
-        """That of the name that was found there, if it may be one of a field at the top."""
-        is_begun = name.startswith(b'"')
-        begin = at if is_begun else self._body.rfind(b'"', max(at - _LONGEST_BEGIN_BYTES, 0), at)
-        end = self._body.find(b'"', at + 1, at + _LONGEST_END_BYTES) + 1
-        if begin <= self._root or not end or _MAYBE_COLON.match(self._body, end) is None:
-            return None
+    def _after_hops(self, begin: int, stop: int) -> int:
+        """How far it came from quote to quote, while they are rare. One is never the first byte, nor the last."""
+        body, before, last, at, hops = self._body, self._before, self._last, begin, -_FREE_HOPS
+        while at - begin >= hops * HOP_BYTES:
+            at = body.find(b'"', at, stop) + 1
+            if not at:
+                return stop
+            if body[at] in _BEHIND and body[at - 2] in last and body[at - 3] in before:
+                self._see(at)
+            hops += 1
+        return at
+
+    def _has_searched(self, begin: int, stop: int) -> bool:
+        """All from here to there; False: not all of it."""
+        search = fast_search()
+        if search is None:
+            return False
+        uncopied = memoryview(self._body)[begin - 2 : stop + 1]
+        for sought in self._sought:
+            window = search.translate(uncopied, sought.table)
+            at = search.find(window, _FOUND)
+            while at >= 0 and self._cost <= self._most_cost:
+                self._see(begin + at + 1)
+                at = search.find(window, _FOUND, at + 1)
+        return True
+
+    def _see(self, end: int) -> None:
+        """Keep the place of the name that ends there, if it may be one of a field at the top."""
+        self._cost += 1
+        begin = self._body.rfind(b'"', max(end - 1 - _LONGEST_NAME_BYTES, self._root), end - 1)
+        if begin > self._root and self._may_be_sought(begin, end) and self._may_be_at_top(begin):
+            self._places.append((begin, end))
+
+    def _may_be_sought(self, begin: int, end: int) -> bool:
+        name = self._body[begin + 1 : end - 1].lower()
+        if name not in self._names:
+            if name.isascii() and b"\\" not in name:
+                return False
+            text = read(self._body[begin:end], TEXT)  # what cannot be read as one may be any
+            if text is not None and text.casefold().encode("utf-8", "replace") not in self._names:
+                return False
+        return _MAYBE_COLON.match(self._body, end) is not None
+
+    def _may_be_at_top(self, begin: int) -> bool:
         start = max(begin - _MOST_SPACE, 0)
         before = self._body[start:begin].rstrip(_SPACE)
         if before.endswith(b"{"):
-            is_at_top = start + len(before) - 1 == self._root
-        else:
-            is_at_top = not before or (before.endswith(b",") and not self._is_further_in(begin))
-        return (begin, end) if is_at_top else None
+            return start + len(before) - 1 == self._root
+        return not before or (before.endswith(b",") and not self._is_further_in(begin))
 
     def _is_further_in(self, at: int) -> bool:
         """Is a bracket beside the root open there, which is outside of texts? False if none is seen shortly before."""
