@@ -70,7 +70,7 @@ def test_without_a_node_it_says_what_can_be_seen_and_exits_with_zero(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     code, out = run(monkeypatch, capsys)
-    assert code == 0
+    assert code == 0, out
     assert "no node runs with this MASA_DIR" in out
     assert "masa-node up" in out
     assert not (tmp_path / "m").exists()
@@ -85,7 +85,7 @@ def test_a_failure_is_exit_code_one_in_words_and_in_json(
     assert (code, SECRET in out) == (1, False)
     assert "fail  relay: 127.0.0.1 is not reached" in out
     code, out = run(monkeypatch, capsys, "--json")
-    assert code == 1
+    assert code == 1, out
     assert not msgspec.json.decode(out, type=Report).ok
 
 
@@ -94,7 +94,7 @@ def test_settings_that_cannot_be_read_are_a_line_and_no_crash(
 ) -> None:
     monkeypatch.setenv("PORT", "99999")
     code, out = run(monkeypatch, capsys)
-    assert code == 1
+    assert code == 1, out
     assert "fail  settings: PORT" in out
 
 
@@ -111,7 +111,7 @@ def test_a_value_that_cannot_be_is_a_line_and_no_crash(
 ) -> None:
     monkeypatch.setenv(name, value)
     code, out = run(monkeypatch, capsys)
-    assert code == 1
+    assert code == 1, out
     assert out.count("fail ") == 1
     assert f"fail  settings: {name}" in out
 
@@ -138,7 +138,7 @@ def test_the_relay_that_was_chosen_is_looked_at_before_the_node_is_started(
 
     asyncio.run(choose())
     code, out = run(monkeypatch, capsys)
-    assert code == 1
+    assert code == 1, out
     assert "fail  relay: 127.0.0.1 is not reached" in out
 
 
@@ -175,7 +175,7 @@ def test_a_node_that_could_not_get_on_the_network_tells_of_itself_and_why(
             code, out = run(monkeypatch, capsys)
             monkeypatch.setenv("MASA_DIR", str(tmp_path / "another"))
             _, another = run(monkeypatch, capsys)
-    assert code == 1
+    assert code == 1, out
     assert "ok    http: the node serves at" in out
     assert f"fail  udp: UDP port {port} of 127.0.0.1 (PEER_PORT) is taken" in out
     assert out.count("fail ") == 1
@@ -206,7 +206,7 @@ def test_a_folder_that_may_not_be_looked_into_is_a_line_and_no_crash(
 
     monkeypatch.setattr(Path, "stat", stat)
     code, out = run(monkeypatch, capsys)
-    assert code == 1
+    assert code == 1, out
     assert "fail  settings:" in out
     assert "masa.toml cannot be looked at: Permission denied" in out
 
@@ -217,6 +217,6 @@ def test_so_does_one_that_its_owner_keeps_off_it(
     monkeypatch.setenv("API_KEY", SECRET)
     with up(tmp_path, NETWORK="off"):
         code, out = run(monkeypatch, capsys)
-    assert code == 0
+    assert code == 0, out
     assert "ok    http: the node serves at" in out
     assert "warn  network: not connected with peers: NETWORK=off" in out
