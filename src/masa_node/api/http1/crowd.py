@@ -10,18 +10,27 @@ A caller whose request is being worked on is never disconnected.
 """
 
 import ipaddress
+import math
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 from heapq import nsmallest
 from typing import Protocol
 
+import structlog
+
 MAX_CONNECTIONS = 8_192  # 25 kB each
-CONNECTIONS_PER_DESCRIPTOR = 0.5  # the other half is for LLM servers
+OWN_DESCRIPTORS = 48  # listening, logs, databases, peers: 25 to 40 are open before anybody connects
+CONNECTIONS_PER_DESCRIPTOR = 0.5  # of the rest; the other half is for LLM servers
 # This part of all, so that looking for them costs the same for each newcomer, whatever their number.
 EVICTED_AT_ONCE = 16
+# Of several that go at once these stay: a busy node has yet to read what they ask.
+FRESH_S = 2.0
+TELL_EVERY_S = 60.0
 SOURCE_PART = 2  # one address may have half of the connections: more than any proxy needs, and the rest get in
 _IPV6_HOME_BITS = 64  # what one customer gets (RFC 6177), and may take as many addresses of as it likes
+
+log = structlog.get_logger()
 
 
 class ConnectionState(IntEnum):
@@ -64,6 +73,7 @@ class Crowd:
         self._most = most
         self._by_source: dict[str, set[Connection]] = {}
         self._count = 0
+        self._told_s = -math.inf
 
     def __len__(self) -> int:
         return self._count
@@ -77,11 +87,13 @@ class Crowd:
         own.add(connection)
         self._count += 1
         most = self._most()
-        if len(own) > max(1, most // SOURCE_PART):
-            return _least(own, connection)
-        if self._count > most:
-            return _least(self, connection, self._count)
-        return []
+        is_all = len(own) <= max(1, most // SOURCE_PART)
+        if is_all and self._count <= most:
+            return []
+        if connection.since_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = connection.since_s
+            log.warning("connections are closed to make room", open=self._count, most=most, of_one_address=len(own))
+        return _least(self, connection, self._count) if is_all else _least(own, connection)
 
     def remove(self, connection: Connection, source: str) -> None:
         """The connection is closed. Does nothing if it was removed before."""
@@ -112,7 +124,8 @@ def _least(connections: Iterable[Connection], newcomer: Connection, count: int =
     if not others:
         return [newcomer]
     several = (count or len(others)) // EVICTED_AT_ONCE + 1
-    return nsmallest(several, others, key=lambda each: (each.state, each.since_s))
+    least = nsmallest(several, others, key=lambda each: (each.state, each.since_s))
+    return [each for each in least if newcomer.since_s - each.since_s >= FRESH_S] or least
 
 
 @cache
@@ -125,4 +138,4 @@ def max_connections() -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, int(descriptors * CONNECTIONS_PER_DESCRIPTOR))
+    return min(MAX_CONNECTIONS, max(1, int((descriptors - OWN_DESCRIPTORS) * CONNECTIONS_PER_DESCRIPTOR)))
