@@ -1,9 +1,10 @@
 """What the node knows of its servers' models: kept while a server is down, found when one comes up, for ever alive."""
 
 import asyncio
+import errno
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.dialects.bodies.peek import MAX_MODEL_CHARS
+from masa_node.routing.health import OPENS_AFTER
 from masa_node.upstreams import poller
+from masa_node.upstreams.http import client
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
@@ -64,6 +67,27 @@ async def test_the_list_is_kept_while_the_server_is_down_and_it_serves_again_whe
             await until(lambda: node.node.poller.is_up(provider) is True)
             assert await models(node) == ["c"]
             assert await ask(node, "c") == 200
+
+
+async def test_a_server_is_not_down_because_the_node_may_open_no_more_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen with 1 024 files: the node said "upstream is down", of a server that was well, and was not ready."""
+
+    async def no_more_files(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server = FakeLlm().answer("/v1/models", (*listed("a"), close)).answer(OPENAI.endpoint, GOOD)
+    async with server as llm, running_node(**OPENAI.settings(llm.url)) as node:
+        (provider,) = node.node.poller.providers
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "start_connection", no_more_files)
+            patch.setattr(poller, "REFRESH_AFTER_S", 0.0)
+            await node.node.poller.refresh()
+            assert node.node.poller.is_up(provider)
+            for _ in range(2 * OPENS_AFTER):
+                assert await ask(node, "a") == 503
+        assert await ask(node, "a") == 200
 
 
 @pytest.mark.usefixtures("_impatient")

@@ -300,7 +300,7 @@ class ErrorAnswer(ProviderError):
 
 
 class MemoryFull(ProviderError):
-    """The node holds as many bytes of whole answers as it may, and this one was the largest.
+    """The node holds as many bytes of whole answers as it may, and this one was the largest; or as many connections.
 
     Ask for a stream, or again later.
     """

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from masa_node.chat.errors import ProviderError
+from masa_node.chat.errors import MemoryFull, ProviderError
 from masa_node.chat.offer import ModelOffer
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.provider import Provider
@@ -124,6 +124,8 @@ class ModelPoller:
         except TimeoutError:
             return self._note_down(provider, f"no list of its models within {LIST_WITHIN_S:g} s.")
         except ProviderError as exc:
+            if isinstance(exc, MemoryFull) and provider.name in self._is_up:  # this node's lack says nothing of it
+                return self._is_up[provider.name]
             return self._note_down(provider, exc.message)
         if self._is_up.get(provider.name) is not True:
             count = len(offers) if offers is not None else None

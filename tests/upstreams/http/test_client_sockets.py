@@ -5,6 +5,7 @@ Covers: `sockets`.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import socket
@@ -18,6 +19,7 @@ from aiohappyeyeballs import start_connection
 
 from masa_node.chat.errors import (
     ConnectionRefused,
+    MemoryFull,
     ProviderError,
     TlsFailed,
     Unreachable,
@@ -25,6 +27,7 @@ from masa_node.chat.errors import (
 from masa_node.routing.answers.reader import read_whole
 from masa_node.upstreams.http import client as http
 from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.http.proxies import Proxies
 from tests.fakes.http_bytes import head, stream_head, whole
 from tests.fakes.llm_server import FakeLlm, Script, close, flood, reset, send, stall
 from tests.fakes.no_server import closed_port, full_backlog
@@ -213,6 +216,8 @@ async def test_when_all_addresses_refuse_it_is_a_refusal(client: HttpClient, mon
         (ConnectionAbortedError(), Unreachable),
         (OSError(101, "Network is unreachable"), Unreachable),
         (TimeoutError(), Unreachable),
+        (OSError(errno.EMFILE, "Too many open files"), MemoryFull),
+        (OSError(errno.ENFILE, "Too many open files in system"), MemoryFull),
     ],
 )
 async def test_every_failure_of_the_system_is_an_error_of_ours(
@@ -226,3 +231,13 @@ async def test_every_failure_of_the_system_is_an_error_of_ours(
         await client.get("http://127.0.0.1:1/x", ())
     assert caught.value.message
     assert caught.value.__cause__ is raised
+
+
+async def test_want_of_files_is_the_nodes_and_not_the_proxys(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(http, "start_connection", failing)
+    async with HttpClient(Proxies({"ALL_PROXY": "http://127.0.0.1:1"})) as client:
+        with pytest.raises(MemoryFull, match=r"^this node may open no more connections"):
+            await client.get("http://llm.test/x", ())

@@ -13,6 +13,7 @@ Why not a library: docs/decisions/0004-http-client.md.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections import defaultdict, deque
@@ -26,6 +27,7 @@ from masa_node.chat.errors import (
     ConnectionClosed,
     ConnectionRefused,
     DnsFailed,
+    MemoryFull,
     ProviderError,
     ProxyFailed,
     TlsFailed,
@@ -241,9 +243,17 @@ class HttpClient:
 
 
 async def _dial(host: str, port: int) -> socket.socket:
-    """A connected socket, over whichever address of the host answers first."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
+    """A connected socket, over whichever address of the host answers first. Raises `MemoryFull` for want of any."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
+    except OSError as exc:
+        if exc.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise MemoryFull(
+            f"this node may open no more connections ({exc.strerror}). Ask again in a moment. Its owner can let "
+            "it: `ulimit -n`, or LimitNOFILE of a service."
+        ) from exc
 
 
 def _translated(exc: OSError | UnicodeError) -> ProviderError:
