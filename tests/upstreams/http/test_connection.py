@@ -180,6 +180,27 @@ async def test_an_answer_that_is_cut_short_is_never_whole(response: Response, wh
     assert not connection.is_reusable()
 
 
+@pytest.mark.parametrize(
+    ("codings", "body"),
+    [(["identity"], b"{}"), (["chunked", "identity"], b"{}"), (["identity", "CHUNKED"], BrokenAnswer)],
+)
+async def test_what_is_not_in_chunks_ends_with_its_connection(
+    codings: list[str], body: bytes | type[BrokenAnswer]
+) -> None:
+    """RFC 9112, 6.3. Undici, and so the SDKs of JavaScript, read it so; it was called cut."""
+    lines = "".join(f"Transfer-Encoding: {coding}\r\n" for coding in codings)
+    connection, transport = connected()
+    connection.send(REQUEST)
+    is_cut = body is BrokenAnswer
+    fed(connection, transport, [f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode() + (b"2\r\n{}\r\n" if is_cut else b"{}")])
+    connection.connection_lost(None)
+    if isinstance(body, bytes):
+        assert await read_all(connection) == body
+    else:
+        with pytest.raises(body):
+            await read_all(connection)
+
+
 @settings(max_examples=times(2))
 @given(
     st.one_of(bodies, st.builds(bytes.__add__, st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n"]), bodies)), places

@@ -353,7 +353,8 @@ class Connection(asyncio.Protocol):
         self.head_done = True
         self._head_bytes = b""
         first = self.first_headers = dict(reversed(self.headers))
-        framed = "content-length" in first or "transfer-encoding" in first
+        coding = dict(self.headers)["transfer-encoding"] if "transfer-encoding" in first else ""  # the last one counts
+        framed = "content-length" in first or "chunked" in coding.lower()
         self._until_eof = not framed and status not in _NO_BODY
         self._wake()
 
