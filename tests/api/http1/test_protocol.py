@@ -9,6 +9,7 @@ import uvloop
 
 from masa_node.api.http1 import protocol as module
 from masa_node.api.http1.crowd import ConnectionState
+from masa_node.api.http1.raw_responses import MAX_PIPELINED
 from masa_node.api.http1.reply import PART_BYTES, Reply
 from masa_node.api.http1.request import ClientDisconnected, HttpRequest
 from tests.api.http1.fake_line import FakeLine
@@ -121,12 +122,13 @@ async def test_a_caller_that_closes_its_end_gets_what_is_put_off_to_the_end_of_t
 @virtual_time
 async def test_more_in_advance_than_the_bound_end_the_connection() -> None:
     line = FakeLine(Script())
-    line.send(get(b"/hang"), get(b"/hang") * module.MAX_PIPELINED)
+    line.send(get(b"/hang"), get(b"/hang") * MAX_PIPELINED)
     await settle()
     assert line.answered == b""
     line.send(get(b"/hang"))
     await line.settled()
     assert line.answered.startswith(b"HTTP/1.1 400 ")
+    assert b"too_many_ahead" in line.answered  # it was called no HTTP
     assert line.transport.has_ended
 
 

@@ -16,7 +16,7 @@ from typing import cast
 
 from masa_node.api.http1.connections import Answering, Connections, has_left
 from masa_node.api.http1.crowd import ConnectionState, source_of
-from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, STOPPING
+from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, MAX_PIPELINED, STOPPING, TOO_MANY_AHEAD
 from masa_node.api.http1.reader import Incoming, Refused, RequestReader
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import MAX_UNREAD_BYTES, HttpRequest
@@ -28,7 +28,6 @@ MAX_DROPPED_BYTES = 64 * 1024 * 1024
 DROP_TIMEOUT_S = 30.0  # nginx's lingering_time: in all
 LINGER_S = 5.0  # nginx's lingering_timeout: without a byte
 FLUSH_STALL_S = 30.0  # a caller that reads nothing of the rest of its answer for so long will not read it
-MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends even two
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset
 _CLOCK_STEP_S = 0.001  # uvloop counts whole milliseconds
@@ -122,6 +121,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
     def _take(self, incoming: Incoming, length: int | None, body: bytes | None) -> HttpRequest:
         """A request whose head is complete is taken up now, or when its turn comes."""
         if self._pipeline and len(self._pipeline) >= MAX_PIPELINED:
+            self._reader.refused_with = TOO_MANY_AHEAD
             raise ValueError("too many requests in advance")
         self._deadline_s = None
         self.since_s = self._loop.time()
@@ -360,11 +360,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
                 self.abort()
             else:
                 self.close()
-        elif self._lingers:
-            self.close()
         elif self._request is not None:  # the next request waits for its turn, perhaps because we do not read
             self._wait_for(HEAD_TIMEOUT_S)
-        elif self._reader.in_head:
+        elif self._reader.in_head and not self._lingers:
             self._refuse(HEAD_TOO_SLOW)
         else:
             self.close()

@@ -2,6 +2,7 @@
 
 MAX_HEAD_BYTES = 64 * 1024  # nginx: 4 x 8 kB, Apache: 100 x 8 kB
 MAX_HEADERS = 128  # Apache: 100
+MAX_PIPELINED = 16  # requests that wait for their turn; hardly any client sends even two
 NOSNIFF_LINE = b"x-content-type-options: nosniff\r\n"  # no browser takes what an LLM said for a page
 
 
@@ -21,6 +22,12 @@ HEAD_TOO_LARGE = _refusal(
 )
 HEAD_TOO_SLOW = _refusal(
     b"408 Request Timeout", _INVALID, b"head_too_slow", b"The head of the request did not arrive in time."
+)
+TOO_MANY_AHEAD = _refusal(
+    b"400 Bad Request",
+    _INVALID,
+    b"too_many_ahead",
+    b"Too many requests were sent on one connection before their answers: %d may wait." % MAX_PIPELINED,
 )
 STOPPING = _refusal(
     b"503 Service Unavailable", b"api_error", b"stopping", b"The node is stopping. Try again in a moment."

@@ -50,8 +50,8 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
 class RequestReader:
     """The requests of one connection. Each is given to `take` when its head is complete, with the length of its body if
     that is known, and the body itself if it came with a head that is known; else the body goes to what that returns.
-    `take` raises `ValueError` for one too many. After `Refused` nothing more may be fed. Heads that are equal but for
-    the length of the body are one `Head`.
+    `take` raises `ValueError` for one too many, and says what that is `refused_with`. After `Refused` nothing more may
+    be fed. Heads that are equal but for the length of the body are one `Head`.
 
     `messages` counts those that have begun; `receiving` is the one whose body is on its way.
     """
@@ -59,7 +59,7 @@ class RequestReader:
     def __init__(self, take: Callable[[Incoming, int | None, bytes | None], HttpRequest]) -> None:
         self._take = take
         self._parser = self._new_parser()
-        self._refused_with = MALFORMED
+        self.refused_with = MALFORMED
         self.messages = 0
         self.in_head = False
         self.receiving: HttpRequest | None = None
@@ -94,7 +94,7 @@ class RequestReader:
                 return
             self._feed(self._after_body(data) if self._unparsed_bytes else data)
         except (httptools.HttpParserError, ValueError):
-            raise Refused(self._refused_with) from None
+            raise Refused(self.refused_with) from None
         is_first = not was_within and self.messages == messages + 1
         if self.receiving is not None and self._content_length is not None and not self._unparsed_bytes:
             lacks_bytes = self._content_length - self._body_bytes
@@ -142,7 +142,7 @@ class RequestReader:
             self._expects_continue = True
         self._headers.append((name, value))
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADERS:
-            self._refused_with = HEAD_TOO_LARGE
+            self.refused_with = HEAD_TOO_LARGE
             raise ValueError("too large a head")
 
     def on_headers_complete(self) -> None:
