@@ -350,6 +350,17 @@ async def test_a_fresh_connection_that_closes_is_not_asked_again(client: HttpCli
         assert len(llm.requests) == 1
 
 
+@pytest.mark.parametrize(("is_kept", "ends"), [(True, False), (False, True)], ids=["is kept", "was not kept"])
+async def test_a_408_of_the_llms_own_is_an_answer(client: HttpClient, *, is_kept: bool, ends: bool) -> None:
+    """It worked for too long, say; asked again it would work as long once more."""
+    timed_out = (send(whole(b"{}", status=408, headers=[("Connection", "close")] if ends else [])),)
+    async with FakeLlm().answer("/x", *([OK] if is_kept else []), timed_out, OK) as llm:
+        if is_kept:
+            await ask(client, llm)
+        assert (await client.post(f"{llm.url}/x", (), b"{}")).status == 408
+        assert len(llm.requests) == 1 + is_kept
+
+
 async def test_once_a_byte_of_an_answer_came_nothing_is_sent_again(client: HttpClient) -> None:
     async with FakeLlm().answer("/x", OK, (send(b"H"), close), OK) as llm:
         await ask(client, llm)

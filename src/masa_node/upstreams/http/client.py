@@ -5,7 +5,7 @@ Promises:
 - an answer that comes compressed although none was asked for is unpacked, within bounds;
 - foreign exceptions come out as `chat.errors`;
 - a request that died on a kept-alive connection before a byte of an answer came is sent again once on a fresh one:
-  llama.cpp closes connections that it announced to keep;
+  llama.cpp closes connections that it announced to keep; so is one that met a 408 for a connection that was idle;
 - `close()` aborts at once.
 
 The owner's proxies are used (`proxies.py` says where, `tunnel.py` how).
@@ -18,6 +18,7 @@ import socket
 import ssl
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Self
 
 from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - its bare `tuple`s
@@ -145,9 +146,12 @@ class HttpClient:
         try:
             try:
                 await connection.head()
+                is_stale = _waited_in_vain(connection)
             except ConnectionClosed:
                 if not connection.was_kept or connection.got_bytes:
                     raise
+                is_stale = True
+            if is_stale:
                 connection.close()
                 connection = await self._next_connection(target, is_fresh=True)
                 connection.send(*request)
@@ -240,6 +244,15 @@ class HttpClient:
                 idle.popleft().close()
         if any(self._idle.values()):
             self._sweeper = loop.call_later(KEEP_ALIVE_S, self._sweep)
+
+
+def _waited_in_vain(connection: Connection) -> bool:
+    """Does the server say that no request came on a kept connection, when one was on its way (RFC 9110, 15.5.9)?
+
+    An LLM's own 408, that its work took too long, does not end the connection.
+    """
+    is_timed_out = connection.status == HTTPStatus.REQUEST_TIMEOUT and connection.was_kept
+    return is_timed_out and connection.first_headers.get("connection", "").lower() == "close"
 
 
 async def _dial(host: str, port: int) -> socket.socket:
