@@ -1,5 +1,6 @@
 """The journal: the last requests that ended, with their races, in memory. Never a prompt or an answer."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,6 +12,7 @@ from masa_node.chat.request import Endpoint, RaceMode, RequestId
 
 MAX_RACES = 100_000  # of JOURNAL: usual ones take 30 MB
 MAX_BYTES = 64 * 1024 * 1024  # of all of them: fewer are kept of those with many attempts
+PAGE_BYTES = 256 * 1024  # of what is kept, read in 10 ms: a thousand usual races, or fifty with MAX_ATTEMPTS
 MAX_ATTEMPTS = 64  # of one race: as many as may run at once by default, and more than a screen shows
 _NS_A_S = 1_000_000_000
 _MAX_TEXT_CHARS = 256  # of a model's name; ids are shorter
@@ -107,6 +109,7 @@ class Journal:
         self._ring: deque[bytes] = deque()
         self._bytes = 0
         self._count = 0
+        self._reading = asyncio.Lock()
 
     def observe(self, outcome: Outcome) -> Noted:
         """Note how a request ended; gives what was noted."""
@@ -122,14 +125,30 @@ class Journal:
 
     def races(self, query: RaceQuery) -> list[Race]:
         """The newest that fit, newest first."""
-        return [race_of(*noted) for noted in islice(self._found(query), query.limit)]
+        return [race_of(*noted) for _, noted in islice(self._found(query), query.limit)]
+
+    async def page(self, query: RaceQuery) -> tuple[list[Race], int | None]:
+        """The same, or fewer where those take PAGE_BYTES, and the `before` that leads on; None where nothing follows.
+
+        Between two pages others have their turn, however many are asked for at once.
+        """
+        async with self._reading:
+            await asyncio.sleep(0)
+            races: list[Race] = []
+            size = 0
+            for packed_bytes, noted in self._found(query):
+                races.append(race_of(*noted))
+                size += packed_bytes
+                if len(races) == query.limit or size >= PAGE_BYTES:
+                    return races, races[-1].number
+            return races, None
 
     def race(self, request_id: str, key: str | None = None) -> Race | None:
         """The newest with this id, which a caller may have chosen; with `key` only one of that."""
         return next(iter(self.races(RaceQuery(1, key=key, request_id=request_id))), None)
 
-    def _found(self, query: RaceQuery) -> Iterator[Noted]:
-        """Of most that do not fit their bytes tell so, in a tenth of the time in which they are read."""
+    def _found(self, query: RaceQuery) -> Iterator[tuple[int, Noted]]:
+        """Each with its size. Of most that do not fit their bytes tell so, in a tenth of the time to read them."""
         newer = max(self._count + 1 - query.before, 0) if query.before is not None else 0
         begin = _BEGINS[query.failed]
         model, key, own_id = (_text(each) for each in (query.model, query.key, query.request_id))
@@ -137,7 +156,7 @@ class Journal:
             if packed.startswith(begin) and own_id in packed and model in packed and key in packed:
                 _, number, outcome = _decode(packed)
                 if query.fits(number, outcome):
-                    yield number, outcome
+                    yield len(packed), (number, outcome)
 
 
 def _text(text: str | None) -> bytes:

@@ -73,15 +73,14 @@ class _RacesAsked(msgspec.Struct, frozen=True):
     failed: Literal["true", "false", "1", "0"] | None = None
 
 
-def races(history: History, caller: Caller, query: Mapping[str, str]) -> Races:
+async def races(history: History, caller: Caller, query: Mapping[str, str]) -> Races:
     """`GET /api/v1/races`. Raises `CallerError`."""
     try:
         asked = msgspec.convert(query, _RacesAsked, strict=False)
     except msgspec.ValidationError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     failed = None if asked.failed is None else _BOOLEANS[asked.failed]
-    found = history.journal.races(RaceQuery(asked.limit, asked.before, asked.model, failed, _own(caller)))
-    return Races(found, found[-1].number if len(found) == asked.limit else None)
+    return Races(*await history.journal.page(RaceQuery(asked.limit, asked.before, asked.model, failed, _own(caller))))
 
 
 def race(history: History, caller: Caller, request_id: str) -> Race:
