@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from masa_node.api.http1 import protocol as module
-from masa_node.api.http1.crowd import ConnectionState
+from masa_node.api.http1.crowd import ConnectionState, Crowd
 from masa_node.api.http1.raw_responses import MAX_PIPELINED
 from masa_node.api.http1.reply import PART_BYTES, Reply
 from masa_node.api.http1.request import ClientDisconnected, HttpRequest
@@ -74,6 +74,19 @@ def plain(line: FakeLine) -> bytes:
     return line.answered.replace(line.connections.standard_lines(), b"")
 
 
+class AlwaysBusy:
+    """A connection that is never disconnected."""
+
+    state = ConnectionState.WORKED_ON
+    since_s = 0.0
+
+    def close_if_idle(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 @virtual_time
 async def test_a_request_byte_by_byte_is_answered() -> None:
     line = FakeLine(Script())
@@ -130,6 +143,25 @@ async def test_more_in_advance_than_the_bound_end_the_connection() -> None:
     assert line.answered.startswith(b"HTTP/1.1 400 ")
     assert b"too_many_ahead" in line.answered  # it was called no HTTP
     assert line.transport.has_ended
+
+
+# ---- too many connections ----
+
+
+@virtual_time
+async def test_who_finds_all_places_taken_is_told_so_and_let_go() -> None:
+    """It was reset without a word. What it has asked already is in the system's buffers, and is not read."""
+    first = FakeLine(Script())
+    first.connections.crowd = Crowd(lambda: 1)
+    first.connections.crowd.add(AlwaysBusy(), "127.0.0.1")
+    line = FakeLine(Script(), connections=first.connections)
+    assert line.answered.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in line.answered
+    assert b"too_many_connections" in line.answered
+    assert line.transport.is_closing()
+    assert not line.transport.is_reset
+    line.protocol.connection_lost(None)
+    assert len(first.connections.crowd) == 1
 
 
 # ---- the caller goes ----

@@ -16,7 +16,7 @@ from typing import cast
 
 from masa_node.api.http1.connections import Answering, Connections, has_left
 from masa_node.api.http1.crowd import ConnectionState, source_of
-from masa_node.api.http1.raw_responses import HEAD_TOO_SLOW, MAX_PIPELINED, STOPPING, TOO_MANY_AHEAD
+from masa_node.api.http1.raw_responses import FULL, HEAD_TOO_SLOW, MAX_PIPELINED, STOPPING, TOO_MANY_AHEAD
 from masa_node.api.http1.reader import Incoming, Refused, RequestReader
 from masa_node.api.http1.reply import Reply
 from masa_node.api.http1.request import MAX_UNREAD_BYTES, HttpRequest
@@ -71,6 +71,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
         address: tuple[str, int] | str | None = transport.get_extra_info("peername")  # "" of a Unix socket
         self._source = source_of(address[0] if isinstance(address, tuple) else None)
         for least in self._all.crowd.add(self, self._source):
+            if least is self:
+                self.writer.write(FULL)
+                self.close()
+                return
             least.abort()
         if self._all.is_stopping:
             self.close()
@@ -356,10 +360,8 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def _too_late(self) -> None:
         if self._transport.is_closing():
-            if self._transport.get_write_buffer_size() >= self._unsent_bytes:
-                self.abort()
-            else:
-                self.close()
+            is_stuck = self._transport.get_write_buffer_size() >= self._unsent_bytes
+            (self.abort if is_stuck else self.close)()
         elif self._request is not None:  # the next request waits for its turn, perhaps because we do not read
             self._wait_for(HEAD_TIMEOUT_S)
         elif self._reader.in_head and not self._lingers:

@@ -8,7 +8,8 @@ NOSNIFF_LINE = b"x-content-type-options: nosniff\r\n"  # no browser takes what a
 
 def _refusal(status: bytes, kind: bytes, code: bytes, message: bytes) -> bytes:
     body = b'{"error":{"message":"%b","type":"%b","param":null,"code":"%b"}}' % (message, kind, code)
-    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n" % (status, NOSNIFF_LINE)
+    lines = NOSNIFF_LINE + (b"retry-after: 1\r\n" if status.startswith(b"503") else b"")
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n" % (status, lines)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
@@ -31,4 +32,10 @@ TOO_MANY_AHEAD = _refusal(
 )
 STOPPING = _refusal(
     b"503 Service Unavailable", b"api_error", b"stopping", b"The node is stopping. Try again in a moment."
+)
+FULL = _refusal(
+    b"503 Service Unavailable",
+    b"api_error",
+    b"too_many_connections",
+    b"The node has as many connections as it may, and a request is being answered on each. Try again in a moment.",
 )
