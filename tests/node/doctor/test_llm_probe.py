@@ -9,6 +9,10 @@ from masa_node.chat.request import Endpoint, Request
 from masa_node.node.doctor.llm_probe import LISTS_WITHIN_S, MAX_SERVERS, TOKEN_WITHIN_S, ask_servers
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.upstreams.demo import DemoModel
+from masa_node.upstreams.embedded.llm import EmbeddedLlm
+from masa_node.upstreams.embedded.program import EmbeddedModel
+from masa_node.upstreams.http.client import HttpClient
+from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from tests.virtual_time import now_s, virtual_time
 
 OFFER = ModelOffer("tiny", frozenset({Endpoint.OPENAI_CHAT}))
@@ -47,6 +51,15 @@ async def test_a_server_that_works_gives_a_token() -> None:
     (facts,) = await ask_servers([server])
     assert (facts.code, facts.models, facts.token_from) == ("", 1, "tiny")
     assert msgspec.json.decode(server.asked[0].body)["max_tokens"] == 1
+
+
+async def test_a_process_of_the_nodes_own_is_known_as_one() -> None:
+    async with HttpClient() as http:
+        spec = UpstreamSpec("embedded", UpstreamKind.EMBEDDED, "tiny")
+        own = EmbeddedLlm(spec, EmbeddedModel("/m/tiny.gguf", "tiny"), http)
+        own.trouble = "it ended"
+        facts, other = await ask_servers([own, Server()])
+    assert (facts.is_embedded, facts.code, other.is_embedded) == (True, "unreachable", False)
 
 
 @virtual_time

@@ -147,6 +147,11 @@ PLANTED = [
         *("llm", WARN, "http://gpu-box:11434 (OLLAMA_HOST)", "correct OLLAMA_HOST"),
     ),
     Planted(
+        "embedded LLM down",
+        with_server(code="unreachable", why="it ended with exit code 1 (ImportError: libgomp.so.1)", is_embedded=True),
+        *("llm llm", FAIL, "libgomp.so.1", "set LLM to another model"),
+    ),
+    Planted(
         "LLM off",
         with_server(code=ConnectionRefused.code, why="nothing listens."),
         *("llm llm", FAIL, "cannot be asked", "Start that"),

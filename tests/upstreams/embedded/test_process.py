@@ -109,6 +109,14 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_llama_cpps_words(tmp_pat
     assert "failed to" in why
 
 
+async def test_what_llama_cpp_lacks_is_told_in_pythons_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    why = "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "xllamacpp.py").write_text(f"raise ImportError({why.removeprefix('ImportError: ')!r})")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[3] / 'src'}")
+    process = await EmbeddedProcess.start(options(tmp_path / "any.gguf"))
+    assert await process.ended() == f"it ended with exit code 1 ({why})"
+
+
 async def test_one_that_has_ended_at_once_is_told_nothing_and_disturbs_nobody() -> None:
     _, child = await asyncio.get_running_loop().subprocess_exec(EmbeddedProcess, "true")
     await child.ended()

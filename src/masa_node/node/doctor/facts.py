@@ -43,7 +43,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
     """One LLM server. `models` None: it has no list. `code` and `why` say why it cannot be asked.
 
     `token_from` is the model that gave a token, "" if none did; `token_why` says why none did. `is_hosted` ones are not
-    made to answer: their owner would pay for it.
+    made to answer: their owner would pay for it. `is_embedded`: a process of the node's own.
     """
 
     name: str
@@ -53,6 +53,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
     why: str = ""
     note: str = ""
     is_hosted: bool = False
+    is_embedded: bool = False
     token_from: str = ""
     token_code: str = ""
     token_why: str = ""

@@ -9,6 +9,7 @@ from masa_node.chat.errors import FirstPieceTimeout, ProviderError, Unreachable
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.node.doctor.facts import ServerFacts
+from masa_node.upstreams.embedded.llm import EmbeddedLlm
 from masa_node.upstreams.poller import Listable
 
 LISTS_WITHIN_S = 3.5  # together with the token within the ten seconds that people wait
@@ -31,7 +32,8 @@ async def ask_servers(servers: Sequence[Listable]) -> tuple[ServerFacts, ...]:
 
 
 async def _ask(server: Listable) -> ServerFacts:
-    facts = ServerFacts(server.name, server.location, is_hosted=server.is_hosted)
+    is_embedded = isinstance(server, EmbeddedLlm)
+    facts = ServerFacts(server.name, server.location, is_hosted=server.is_hosted, is_embedded=is_embedded)
     try:
         async with asyncio.timeout(LISTS_WITHIN_S):
             offers = await server.offers()

@@ -39,6 +39,7 @@ _NEXT = {
 }
 _SET_CLOCK = "sudo timedatectl set-ntp true"
 _ONE_WITNESS = ", here or there: no third clock tells which of the two is wrong."
+_NEXT_OF_EMBEDDED = "Mend what it says, or set LLM to another model or to none; the node keeps trying."
 _NEXT_OTHERWISE = "Ask it yourself with curl: is it an LLM server, and is its URL right?"
 
 
@@ -141,7 +142,7 @@ def _token(server: ServerFacts, check: str, listed: str) -> Finding:
 
 
 def _next_for(server: ServerFacts) -> str:
-    return _NEXT.get(server.code, _NEXT_OTHERWISE)
+    return _NEXT_OF_EMBEDDED if server.is_embedded else _NEXT.get(server.code, _NEXT_OTHERWISE)
 
 
 def clock_findings(facts: ClockFacts) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ END_WITHIN_S = 5.0  # after a kill: only a process stuck in the kernel takes lon
 MAX_SHOWN_CHARS = 300
 _STDIN, _STDERR = 0, 2
 _ERROR_LINE = re.compile(r"^[0-9.]+ E (?:\w+: )?(.+)$", re.MULTILINE)  # of llama.cpp's log
+_EXCEPTION = re.compile(r"^(\w+Error: .+)\s*\Z", re.MULTILINE)
 _LISTENING = msgspec.json.Decoder(Listening)
 
 
@@ -100,5 +101,7 @@ class EmbeddedProcess(asyncio.SubprocessProtocol):
     def _why(self) -> str:
         code = self._transport.get_returncode()
         how = f"it was ended by signal {-code}" if code is not None and code < 0 else f"it ended with exit code {code}"
-        said = _ERROR_LINE.search(self._log.decode("utf-8", "replace"))
+        log = self._log.decode("utf-8", "replace")
+        # Python's last words are the exception: a library that is not here, another release of llama.cpp.
+        said = _ERROR_LINE.search(log) or (_EXCEPTION.search(log) if code == 1 else None)
         return f"{how} ({said[1][:MAX_SHOWN_CHARS]})" if said else how
