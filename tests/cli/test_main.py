@@ -14,6 +14,7 @@ import pytest
 from masa_node import __version__
 from masa_node.cli.demo import StderrInForce
 from masa_node.cli.models import print_models
+from masa_node.storage.extras import how_to_add
 from tests.api.serving import ServingNode
 from tests.processes import running
 
@@ -249,9 +250,7 @@ def test_up_with_an_llm_but_without_llama_cpp_says_how_to_install_it(
 ) -> None:
     done = run_without_llama_cpp(*arguments, folder=tmp_path, **environ)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "masa-node: LLM=smollm2 needs llama.cpp, which is not installed: pip install 'masa-node[llm]'\n"
-    )
+    assert done.stderr == (f"masa-node: LLM=smollm2 needs llama.cpp, which is not installed: {how_to_add('llm')}\n")
 
 
 def test_llm_means_the_one_that_is_set(tmp_path: Path) -> None:
@@ -277,7 +276,7 @@ def demo_until_ready(command: list[str], folder: Path, **environ: str) -> dict[s
 def test_demo_without_llama_cpp_says_that_it_only_echoes_and_why(tmp_path: Path) -> None:
     ready = demo_until_ready([sys.executable, "-c", WITHOUT_LLAMA_CPP], tmp_path)
     assert (ready["model"], ready["is_real_llm"]) == ("masa-demo", False)
-    assert ready["why_no_real_llm"] == "llama.cpp is not installed: pip install 'masa-node[llm]'"
+    assert ready["why_no_real_llm"] == f"llama.cpp is not installed: {how_to_add('llm')}"
 
 
 def test_demo_whose_model_cannot_be_fetched_says_that_it_only_echoes_and_why(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from masa_node.accounts.ledger import FILE_NAME, Ledger
 from masa_node.cli.main import main
+from masa_node.storage.extras import how_to_add
 from tests.api.raw_http import ask_once, chat, post
 from tests.api.serving import ServingNode
 from tests.fakes.no_server import closed_port
@@ -145,7 +146,7 @@ def test_without_the_extra_costs_are_refused_and_all_else_is_told(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert 'pip install "masa-node[prices]"' in capsys.readouterr().err
+    assert how_to_add("prices") in capsys.readouterr().err
     run("--csv", monkeypatch=monkeypatch)
     assert "cost" not in out(capsys)
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from masa_node.accounts.report import Used
 from masa_node.accounts.usage import DAY_S
 from masa_node.chat.errors import ConfigurationError
+from masa_node.storage.extras import how_to_add
 
 _PACKAGE = "genai_prices"
 
@@ -22,7 +23,7 @@ def has_prices() -> bool:
 def need_prices() -> None:
     """Raises `ConfigurationError` when it is not."""
     if not has_prices():
-        raise ConfigurationError('Costs need one more package: pip install "masa-node[prices]".')
+        raise ConfigurationError(f"Costs need one more package: {how_to_add('prices')}")
 
 
 class Prices:

@@ -15,6 +15,7 @@ from masa_node.cli.output import Group, Json, console
 from masa_node.network.transport.interfaces import short_id
 from masa_node.node.settings.environment import read_settings
 from masa_node.node.signals import ended_at_once
+from masa_node.storage.extras import how_to_add
 from masa_node.upstreams.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class DevnetForPeople:
             self._say(f"      {about}")
         self._say(f"The passphrase of every keystore is: {devnet.passphrase}")
         if find_spec("eth_account") is None:
-            self._say('--keystore needs one more package: pip install "masa-node[stake]"')
+            self._say(f"--keystore needs one more package: {how_to_add('stake')}")
         self._say("\nCtrl+C ends the chain. Nodes go on for a while with what they read of it.")
 
     def on_ended(self, devnet: "Devnet") -> None:

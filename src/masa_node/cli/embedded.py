@@ -7,8 +7,9 @@ import msgspec
 from masa_node.chat.errors import ConfigurationError
 from masa_node.node.settings.environment import NO_LLM, Settings
 from masa_node.node.settings.upstreams import upstream_specs
+from masa_node.storage.extras import how_to_add
 from masa_node.upstreams.embedded.fetch import fetch_smollm2
-from masa_node.upstreams.embedded.model import HOW_TO_INSTALL, SMOLLM2, find_model, runtime_is_installed
+from masa_node.upstreams.embedded.model import EXTRA, SMOLLM2, find_model, runtime_is_installed
 from masa_node.upstreams.spec import UpstreamKind
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def llm_of_demo(values: Settings) -> "DemoLlm":
         find_model(values.llm)
         return DemoLlm(values.llm)
     if not runtime_is_installed():
-        return DemoLlm("", f"llama.cpp is not installed: {HOW_TO_INSTALL}")
+        return DemoLlm("", f"llama.cpp is not installed: {how_to_add(EXTRA)}")
     try:
         fetch_smollm2()
     except ConfigurationError as exc:

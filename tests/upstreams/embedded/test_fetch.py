@@ -83,6 +83,19 @@ def test_uv_is_asked_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> N
         model_fetch.installer({"PATH": "/nowhere"})
 
 
+def test_a_pip_elsewhere_is_asked_where_this_environment_has_neither(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "bin" / "pip3"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pip "$@"\n')
+    elsewhere.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "pip", None)
+    path = {"PATH": f"{elsewhere.parent}"}
+    assert model_fetch.installer(path)[:2] == [str(elsewhere), "install"]
+    assert fetch_smollm2({**environ, **path}).read_bytes() == MODEL
+
+
 def test_a_cache_that_cannot_be_written_is_named(environ: Mapping[str, str], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(ConfigurationError, match=f"cannot be stored at {tmp_path}"):

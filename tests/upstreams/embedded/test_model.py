@@ -8,6 +8,7 @@ import pytest
 
 from masa_node import Settings
 from masa_node.chat.errors import ConfigurationError
+from masa_node.storage.extras import how_to_add
 from masa_node.upstreams.embedded import model as embedded_model
 from masa_node.upstreams.embedded.model import SMOLLM2_FILE, find_model, runtime_is_installed, smollm2_path
 
@@ -54,9 +55,7 @@ def test_without_llama_cpp_one_sentence_says_how_to_install_it(monkeypatch: pyte
     monkeypatch.setattr(embedded_model, "runtime_is_installed", lambda: False)
     with pytest.raises(ConfigurationError) as refused:
         find_model("smollm2", NOWHERE)
-    assert refused.value.message == (
-        "LLM=smollm2 needs llama.cpp, which is not installed: pip install 'masa-node[llm]'"
-    )
+    assert refused.value.message == f"LLM=smollm2 needs llama.cpp, which is not installed: {how_to_add('llm')}"
 
 
 def test_llama_cpp_is_looked_for_and_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

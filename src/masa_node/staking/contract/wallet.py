@@ -11,6 +11,7 @@ import msgspec
 from masa_node.chat.errors import ConfigurationError, MasaError
 from masa_node.staking.contract.transactions import Draft
 from masa_node.staking.ethereum.crypto import Address, parse_address
+from masa_node.storage.extras import how_to_add
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -90,8 +91,8 @@ def _account_class() -> Any:  # noqa: ANN401 - the class' own annotations are pa
         from eth_account import Account  # noqa: PLC0415 - optional, and takes a second
     except ImportError as exc:
         raise ConfigurationError(
-            'A keystore file needs one more package: pip install "masa-node[stake]". Without it, leave --keystore out '
-            "and sign with your wallet."
+            f"A keystore file needs one more package: {how_to_add('stake')}; or leave --keystore out, and sign with "
+            "your wallet."
         ) from exc
     return Account
 

