@@ -41,6 +41,12 @@ def test_an_address_of_another_machine_is_an_error() -> None:
         bind(Settings(host="192.0.2.1", port=0, port_is_set=True))
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "::2", "no-such-host.invalid"])
+def test_where_no_port_would_do_another_host_is_asked_for(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="Set HOST to an address of this machine"):
+        bind(Settings(host=host, port=0, port_is_set=True))
+
+
 def test_the_address_of_an_open_bind_is_one_that_can_be_called() -> None:
     with contextlib.closing(bind(Settings(host="0.0.0.0", port=0, port_is_set=True))) as sock:  # noqa: S104
         assert address_of(sock).startswith("http://127.0.0.1:")

@@ -118,7 +118,7 @@ class Server:
 def bind(settings: Settings) -> socket.socket:
     """A listening socket. Raises `ConfigurationError` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    problem = ""
+    problem = then = ""
     for port in _ports(settings):
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,11 +128,21 @@ def bind(settings: Settings) -> socket.socket:
         except OSError as exc:
             sock.close()
             problem = f"{settings.host} port {port}: {exc.strerror or exc}"
+            then = (
+                "HOST to an address of this machine"
+                if _is_of_host(exc)
+                else "PORT (or HOST) to another one; 0 takes a free port"
+            )
             if exc.errno != errno.EADDRINUSE:
                 break
         else:
             return sock
-    raise ConfigurationError(f"Cannot listen on {problem}. Set PORT (or HOST) to another one; 0 takes a free port.")
+    raise ConfigurationError(f"Cannot listen on {problem}. Set {then}.")
+
+
+def _is_of_host(exc: OSError) -> bool:
+    """No port would do: the name is unknown, or the address another machine's."""
+    return isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL
 
 
 def _ports(settings: Settings) -> range:

@@ -44,6 +44,11 @@ def test_servers_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert (second.name, second.models) == ("a", ("x",))
 
 
+def test_the_file_may_come_from_an_editor_of_windows(tmp_path: Path) -> None:
+    text = '\ufeff[[upstream]]\r\nname="a"\r\nurl="http://a:1"\r\n'
+    assert [spec.name for spec in upstreams_in_file(written(tmp_path, text))] == ["a"]
+
+
 def test_a_server_has_the_first_priority_unless_the_file_gives_another(tmp_path: Path) -> None:
     text = '[[upstream]]\nname="a"\nurl="http://a:1"\n[[upstream]]\nname="b"\nurl="http://b:1"\npriority=2\n'
     assert [spec.priority for spec in upstreams_in_file(written(tmp_path, text))] == [None, 2]

@@ -53,6 +53,13 @@ def test_what_is_written_is_read_again_the_same(profile: Profile, tmp_path_facto
     assert load_profile(str(path), path.parent) == profile
 
 
+def test_a_profile_may_come_from_an_editor_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    write_profile(PROFILE, path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_profile(str(path), tmp_path) == PROFILE
+
+
 def test_a_written_profile_is_its_owner_s_alone_and_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("old")

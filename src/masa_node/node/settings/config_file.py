@@ -14,6 +14,7 @@ from masa_node.chat.request import Headers
 from masa_node.dialects.bodies.peek import is_model
 from masa_node.node.settings.environment import Settings
 from masa_node.node.settings.unknown_names import nearest_name
+from masa_node.node.settings.words import read_text
 from masa_node.upstreams.detection import SERVER_KINDS
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec, check_spec
 
@@ -87,10 +88,10 @@ def key_variables(settings: Settings) -> list[str]:
 
 def _read(path: Path) -> ConfigFile:
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(read_text(path))
         _check_keys(found, path)
         return msgspec.convert(found, ConfigFile)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise ConfigurationError(f"{path}: {exc}.") from exc
 
 

@@ -375,7 +375,8 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(
 
     Raises `ConfigurationError` naming the variable and what it may be.
     """
-    given = given_names(os.environ if environ is None else environ, dotenv)
+    known = [field.name.upper() for field in msgspec.structs.fields(Settings)]
+    given = given_names(os.environ if environ is None else environ, dotenv, known)
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
     for field in msgspec.structs.fields(Settings):
         if (name := field.name) != "port_is_set" and (text := given.get(name.upper(), "").strip()):

@@ -1,29 +1,41 @@
 """What the environment and `.env` give, by name."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
+from io import StringIO
 from pathlib import Path
 
 from masa_node.chat.errors import ConfigurationError
+from masa_node.node.settings.words import read_text
 from masa_node.upstreams.http.proxies import proxy_settings
 
+_FIRST_NAME = re.compile(r"\s*(?:export\s+)?['\"]?(\w+)")
 
-def given_names(environ: Mapping[str, str], dotenv: Path) -> dict[str, str]:
+
+def given_names(environ: Mapping[str, str], dotenv: Path, known: Collection[str] = ()) -> dict[str, str]:
     """All names with their values: the environment wins over `.env`. Raises as `read_dotenv`.
 
     Proxies stand under their names in capitals, whichever case they were given in.
     """
-    in_file = read_dotenv(dotenv)
+    in_file = read_dotenv(dotenv, known)
     return {**in_file, **proxy_settings(in_file), **environ, **proxy_settings(environ)}
 
 
-def read_dotenv(path: Path) -> dict[str, str]:
-    """What stands in the file; nothing if there is none. Raises `ConfigurationError` if it cannot be read."""
+def read_dotenv(path: Path, known: Collection[str] = ()) -> dict[str, str]:
+    """What stands in the file; nothing if there is none. Raises `ConfigurationError` if it cannot be read.
+
+    Also for a line that begins with a name of `known` and gives it no value. Others may be other programs' own.
+    """
     if not os.access(path, os.F_OK):
         return {}
-    from dotenv import dotenv_values  # noqa: PLC0415 - most nodes have no such file
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - most nodes have no such file
 
-    try:
-        return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path} cannot be read: {exc}") from exc
+    found: dict[str, str] = {}
+    for binding in parse_stream(StringIO(read_text(path))):
+        if binding.error and (said := _FIRST_NAME.match(binding.original.string)) and said[1] in known:
+            where = f"{path}, line {binding.original.line}, about {said[1]},"
+            raise ConfigurationError(f"{where} cannot be read. Write {said[1]}=value, or take it out.")
+        if binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
+    return found

@@ -7,6 +7,9 @@ import msgspec
 
 from masa_node.chat.errors import ConfigurationError
 
+_NUMBERS: dict[object, str] = {int: "a whole number", float: "a number"}
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
 
 def from_text(name: str, text: str, kind: object, *, is_secret: bool) -> object:
     """The value of a setting that was given as text. Raises `ConfigurationError`."""
@@ -20,8 +23,20 @@ def converted(name: str, value: object, kind: object, *, is_secret: bool, strict
         found: object = msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as exc:
         what = "its value" if is_secret else repr(value)
-        raise ConfigurationError(f"{name.upper()}: {what} is not valid{what_fits(kind) or f': {exc}.'}") from exc
+        raise ConfigurationError(f"{name.upper()}: {what} is not valid. {what_fits(kind) or f'{exc}.'}") from exc
     return found
+
+
+def read_text(path: Path) -> str:
+    """What a person wrote into a file; editors of Windows put a mark before it. Raises `ConfigurationError`."""
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be read: it is no UTF-8 text. Save it as UTF-8 in your editor."
+        ) from exc
 
 
 def check_home(name: str, folder: str) -> None:
@@ -33,10 +48,21 @@ def check_home(name: str, folder: str) -> None:
 
 
 def what_fits(kind: object) -> str:
-    """The values of a setting that has few; "" of others, of which msgspec tells more."""
-    plain = get_args(kind)[0]
+    """A sentence that says what a setting may be; "" of a text."""
+    plain, *about = get_args(kind)
     words = ("1", "0") if plain is bool else words_of(plain)
-    return f". It may be {' or '.join(words)}." if words else ""
+    if words:
+        return f"It may be {' or '.join(words)}."
+    if plain not in _NUMBERS:
+        return ""
+    metas = [each for each in about if isinstance(each, msgspec.Meta)]
+    bounds = [
+        f", {how} {bound}"
+        for meta in metas
+        for name, how in _BOUNDS.items()
+        if (bound := getattr(meta, name)) is not None
+    ]
+    return f"It is {_NUMBERS[plain]}{''.join(bounds)}."
 
 
 def words_of(kind: object) -> tuple[str, ...]:

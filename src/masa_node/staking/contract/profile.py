@@ -191,7 +191,7 @@ def _table(path: Path) -> dict[str, object]:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise ConfigurationError(f"{path} is larger than {MAX_FILE_BYTES} bytes: is it a network profile?")
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as exc:
         raise ConfigurationError(f"The network profile {path} cannot be read: {exc.strerror or exc}.") from exc
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
