@@ -201,12 +201,24 @@ def test_a_node_that_cannot_write_is_asked_what_it_has_counted(
         assert told.err.endswith(f"answered 401. If it is yours, name it: --url {url}\n")
 
 
+def test_where_no_node_listens_none_is_named(
+    unusable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unusable.is_file()
+    monkeypatch.setenv("PORT", str(closed_port()))
+    run(monkeypatch=monkeypatch)
+    told = capsys.readouterr().err
+    assert "no node listens there" in told
+    assert "LLM server" not in told
+    assert "If it is yours" not in told
+
+
 def test_a_node_that_is_named_and_does_not_say_is_told_of(
     unusable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
     run("--url", url, monkeypatch=monkeypatch, code=1)
-    assert "refused" in capsys.readouterr().err
+    assert f"{url}: no node listens there. Start it with `masa-node up`" in capsys.readouterr().err
     run("--url", "nowhere", monkeypatch=monkeypatch, code=2)
     assert "--url: 'nowhere' is not the address of a node." in capsys.readouterr().err
 

@@ -151,13 +151,16 @@ def made_key(
     now = int(now_unix_s)
     expires = now + lasts_s if lasts_s is not None else None
     try:
+        msgspec.convert(name, KeyName)
+    except msgspec.ValidationError as exc:
+        says = "It has up to 32 letters, digits, '.', '_' or '-', and begins with a letter or digit."
+        raise ConfigurationError(f"{name!r} cannot be a key's name. {says}") from exc
+    try:
         made = msgspec.convert(
             msgspec.to_builtins(NamedKey(name, key_id, _hash(text.encode()), now, rules, expires)), NamedKey
         )
     except msgspec.ValidationError as exc:
-        raise ConfigurationError(
-            f"{name!r} with these limits cannot be made: {exc}. A name has up to 32 letters, digits, '.', '_' or '-'."
-        ) from exc
+        raise ConfigurationError(f"{name!r} with these limits cannot be made: {exc}.") from exc
     retired = [key for key in keys if not key.is_in_force(now_unix_s)][-MAX_RETIRED:]
     return text, [*retired, *in_force, made]
 

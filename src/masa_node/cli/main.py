@@ -63,7 +63,7 @@ def up(
     *,
     json: Json = False,
 ) -> None:
-    """Run the node in front of your LLM servers."""
+    """Run the node in front of your LLM servers. `PORT=9000 masa-node up` sets a setting, here the port."""
     with ended_at_once():
         from masa_node.cli.embedded import fetch_what_is_needed, with_an_llm  # noqa: PLC0415 - as in `_run`
 

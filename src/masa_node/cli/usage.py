@@ -19,7 +19,7 @@ from masa_node.accounts.ledger import read_usage
 from masa_node.accounts.prices import need_prices
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.usage import DAY_S
-from masa_node.chat.errors import ConfigurationError, NotAnAnswer, ProviderError
+from masa_node.chat.errors import ConfigurationError, ConnectionRefused, NotAnAnswer, ProviderError
 from masa_node.cli.output import Group, Json, cell, check_url, console, key_header, print_json
 from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings, read_settings
@@ -107,9 +107,10 @@ def _told(
     try:
         return asyncio.run(_ask_node(url, (), asked, NO_PROXIES, has_costs=has_costs)), ""
     except ProviderError as exc:
+        then = "" if isinstance(exc, ConnectionRefused) else f" If it is yours, name it: --url {url}"
         return read_usage(masa_dir, query, price), (
             f"MASA_DIR {masa_dir} cannot be used: {unusable} A node that runs with it keeps the sums in memory, and at "
-            f"{url} none could be asked for them without API_KEY: {exc.message} If it is yours, name it: --url {url}"
+            f"{url} none could be asked for them without API_KEY: {exc.message}{then}"
         )
 
 
@@ -117,7 +118,8 @@ async def _ask_node(
     url: str, api_keys: Sequence[str], asked: tuple[str, str], proxies: Proxies, *, has_costs: bool
 ) -> list[UsageLine]:
     """What the node at this URL has counted. Raises `ProviderError`."""
-    from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415 - as in `_told`
+    from masa_node.cli.models import no_node_at  # noqa: PLC0415 - as in `_told`
+    from masa_node.upstreams.http.client import HttpClient  # noqa: PLC0415
     from masa_node.upstreams.servers.server import get_listing  # noqa: PLC0415
 
     by, since = asked
@@ -127,6 +129,8 @@ async def _ask_node(
         async with asyncio.timeout(ANSWERS_WITHIN_S), HttpClient(proxies) as http:
             body = (await get_listing(http, f"{url.rstrip('/')}/api/v1/usage?{query}", headers)).body
             return msgspec.json.decode(body, type=_Answer).lines
+    except ConnectionRefused as exc:
+        raise no_node_at(url) from exc
     except TimeoutError:
         raise NotAnAnswer(f"no answer within {ANSWERS_WITHIN_S:g} s.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
