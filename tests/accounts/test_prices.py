@@ -86,7 +86,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPa
     need_prices()
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     assert not has_prices()
-    with pytest.raises(ConfigurationError, match=r'pip install "masa-node\[prices\]"'):
+    with pytest.raises(ConfigurationError, match=r"pip install 'masa-node\[prices\]'"):
         need_prices()
 
 

@@ -168,7 +168,7 @@ class _Places:
         self._body = body
         self._root = root
         self._sought = sought
-        self._names = frozenset().union(*(one.names for one in sought))
+        self._names = frozenset(name for one in sought for name in one.names)
         self._before = b"".join(one.before for one in sought)
         self._last = b"".join(one.last for one in sought)
         self._places: list[Place] = []

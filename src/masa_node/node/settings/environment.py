@@ -371,11 +371,8 @@ def shown_value(name: str, value: object) -> object:
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
-    """The settings: the environment wins over `.env`; what is set to nothing counts as not set.
-
-    Raises `ConfigurationError` naming the variable and what it may be.
-    """
-    known = [field.name.upper() for field in msgspec.structs.fields(Settings)]
+    """The environment wins over `.env`; what is set to nothing is not set. Raises `ConfigurationError`, with names."""
+    known = {name.upper() for name in Settings.__struct_fields__}
     given = given_names(os.environ if environ is None else environ, dotenv, known)
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
     for field in msgspec.structs.fields(Settings):
