@@ -84,7 +84,17 @@ async def test_a_form_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: 
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
-async def test_a_step_to_a_newer_form_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
+async def test_a_step_to_a_newer_form_that_fails_leaves_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory, connect = list[sqlite3.Connection](), database_module._connect
+
+    def connecting(where: str) -> sqlite3.Connection:
+        connection = connect(where)
+        in_memory.extend([connection] if where == ":memory:" else [])
+        return connection
+
+    monkeypatch.setattr(database_module, "_connect", connecting)
     await (await Database.open(tmp_path / "db", (FIRST,))).close()
     with capture_logs(), pytest.raises(sqlite3.OperationalError, match="nonsense"):
         await Database.open(tmp_path / "db", (FIRST, "CREATE TABLE half (name TEXT); CREATE nonsense"))
@@ -92,6 +102,10 @@ async def test_a_step_to_a_newer_form_that_fails_leaves_the_older_one(tmp_path: 
     tables = await again.read(lambda connection: connection.execute("SELECT name FROM sqlite_master").fetchall())
     assert (again.is_kept, tables) == (True, [("things",)])
     await again.close()
+    assert len(in_memory) == 2
+    for connection in in_memory:  # none is left open
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 async def test_two_processes_that_make_the_file_at_once_make_it_once(tmp_path: Path) -> None:

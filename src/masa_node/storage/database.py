@@ -269,7 +269,15 @@ def _version(connection: sqlite3.Connection, migrations: Migrations) -> int:
 
 
 def _migrated(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.Connection:
-    """Bring the tables up to date, all in one transaction. What is up to date is not written to."""
+    """Bring the tables up to date, all in one transaction. What is up to date is not written to. Closed if it fails."""
+    try:
+        return _brought_up_to_date(connection, migrations)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _brought_up_to_date(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.Connection:
     if _version(connection, migrations) == len(migrations):
         return connection
     connection.execute("BEGIN IMMEDIATE")
@@ -290,7 +298,6 @@ def _copy_in_memory(path: Path, migrations: Migrations) -> sqlite3.Connection:
     try:
         return _migrated(connection, migrations)
     except (sqlite3.Error, _Damaged):
-        connection.close()
         return _migrated(_connect(":memory:"), migrations)
 
 
