@@ -7,7 +7,8 @@ import pytest
 from masa_node.storage.extras import how_to_add
 
 
-def test_in_a_virtual_environment_its_own_pip_adds_an_extra() -> None:
+def test_in_a_virtual_environment_its_own_pip_adds_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masa_node.storage.extras.find_spec", lambda _: object())
     assert shlex.split(how_to_add("llm")) == [sys.executable, "-m", "pip", "install", "masa-node[llm]"]
 
 
