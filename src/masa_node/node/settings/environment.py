@@ -371,9 +371,11 @@ def shown_value(name: str, value: object) -> object:
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
-    """The environment wins over `.env`; what is set to nothing is not set. Raises `ConfigurationError`, with names."""
-    known = {name.upper() for name in Settings.__struct_fields__}
-    given = given_names(os.environ if environ is None else environ, dotenv, known)
+    """The settings: the environment wins over `.env`; what is set to nothing counts as not set.
+
+    Raises `ConfigurationError` naming the variable and what it may be.
+    """
+    given = given_names(os.environ if environ is None else environ, dotenv, Settings.__struct_fields__)
     values: dict[str, object] = {"port_is_set": bool(given.get("PORT", "").strip())}
     for field in msgspec.structs.fields(Settings):
         if (name := field.name) != "port_is_set" and (text := given.get(name.upper(), "").strip()):

@@ -25,15 +25,16 @@ def given_names(environ: Mapping[str, str], dotenv: Path, known: Collection[str]
 def read_dotenv(path: Path, known: Collection[str] = ()) -> dict[str, str]:
     """What stands in the file; nothing if there is none. Raises `ConfigurationError` if it cannot be read.
 
-    Also for a line that begins with a name of `known` and gives it no value. Others may be other programs' own.
+    Also for a line that begins with a setting (one of `known`) and gives it no value. Others may be of other programs.
     """
     if not os.access(path, os.F_OK):
         return {}
     from dotenv.parser import parse_stream  # noqa: PLC0415 - most nodes have no such file
 
+    names = {name.upper() for name in known}
     found: dict[str, str] = {}
     for binding in parse_stream(StringIO(read_text(path))):
-        if binding.error and (said := _FIRST_NAME.match(binding.original.string)) and said[1] in known:
+        if binding.error and (said := _FIRST_NAME.match(binding.original.string)) and said[1] in names:
             where = f"{path}, line {binding.original.line}, about {said[1]},"
             raise ConfigurationError(f"{where} cannot be read. Write {said[1]}=value, or take it out.")
         if binding.key is not None and binding.value is not None:
