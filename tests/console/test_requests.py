@@ -56,6 +56,7 @@ async def test_two_requests_of_one_id_are_two_rows_and_one_that_ends_leaves_the_
 async def test_history_has_no_gap_where_requests_end_while_older_ones_are_fetched(tabs: Tabs, demo: Node) -> None:
     """The first two thousand are made up, with lower numbers than any that the node gives."""
     await ask(demo.url)
+    await until(lambda: bool(demo.journal.races(RaceQuery(limit=1))), 10.0)  # outcomes are told of together
     newest = msgspec.to_builtins(demo.journal.races(RaceQuery(limit=1))[0])
     made_up = [
         {**newest, "number": -number, "request_id": f"r{number}", "model": newest["model"] if number % 500 else RARE}
