@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import CallerError
 from masa_node.chat.request import Endpoint
+from masa_node.dialects import condensing
 from masa_node.dialects.bodies import glance as glancing
 from masa_node.dialects.bodies.glance import MOST_COST, SMALL_BYTES, find_fast, glance, renamed
 from masa_node.dialects.bodies.peek import Peeked, body_renamed, peek
@@ -170,6 +171,32 @@ def test_what_takes_a_look_at_each_part_is_not_told(body: bytes) -> None:
     assert glance(body, OPENAI) is None
 
 
+@pytest.mark.parametrize("hop_bytes", [glancing.HOP_BYTES, LARGE_BYTES], ids=["rare", "dense"])
+def test_it_is_not_looked_for_long_what_is_around_names(monkeypatch: pytest.MonkeyPatch, hop_bytes: int) -> None:
+    """One look at eight thousand brackets takes a quarter of a millisecond."""
+    looks: list[int] = []
+
+    def outside(window: bytes, *, is_text: bool) -> tuple[bytes, int]:
+        looks.append(len(window))
+        return condensing.outside(window, is_text=is_text)
+
+    monkeypatch.setattr(glancing, "outside", outside)
+    monkeypatch.setattr(glancing, "HOP_BYTES", hop_bytes)
+    deep = "[" * 6 + "]" * 6 + ","
+    for count in (1_000, 200):
+        assert glance(large(f',"x":[{deep * count}0],"model":"a"' * 200), OPENAI) is None
+        assert len(looks) < 30
+        looks.clear()
+
+
+def test_names_of_halves_of_emojis_are_not_read_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To mend one takes as long as to look at 20 others."""
+    read: list[bytes] = []
+    monkeypatch.setattr(glancing, "read", lambda raw, _: read.append(raw))
+    assert glance(large(',"model":"a","x":[' + '{"\\ud83dem":0},' * MOST_COST + "0]"), OPENAI) is None
+    assert len(read) < MOST_COST / 10
+
+
 def test_the_model_may_be_in_the_path() -> None:
     assert glance(large(',"stream":true'), Endpoint.CLOUDFLARE_RUN, "@cf/m") == Peeked("@cf/m", wants_stream=True)
     assert glance(large(""), Endpoint.CLOUDFLARE_RUN, "@cf/m") == Peeked("@cf/m", wants_stream=False)
@@ -293,6 +320,29 @@ def of_any_size(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     monkeypatch.setattr(glancing, "BYTES_A_COST", 1)
     monkeypatch.setattr(glancing, "WINDOW_BYTES", 24)
     monkeypatch.setattr(glancing, "_LOOK_BACK_BYTES", (8, 24))
+
+
+def ways(letter: str) -> list[bytes]:
+    """All ways to write it in a name."""
+    letters = {letter, letter.upper()} | ({"\u017f"} if letter == "s" else set())
+    codes = [f"{ord(one):04x}" for one in letters]
+    digits = {written for code in codes for written in itertools.product(*({one, one.upper()} for one in code))}
+    return [*(one.encode() for one in letters), *(rf"\u{''.join(written)}".encode() for written in digits)]
+
+
+@pytest.mark.usefixtures("of_any_size")
+@pytest.mark.parametrize("name", ["model", "stream", "name", "stream_options"])
+def test_a_name_is_found_however_it_is_written(name: str) -> None:
+    sought = (glancing.STREAM_OPTIONS,) if "_" in name else (glancing._MODEL, glancing._NAME)
+    plain, longest = [[one.encode()] for one in name], [[max(ways(one), key=len)] for one in name]
+    for rest in (plain, longest):
+        for at in range(len(name)):
+            choices = [ways(one) if number in {at, at + 1} else rest[number] for number, one in enumerate(name)]
+            for written in itertools.product(*choices):
+                before = b'{"":"' + b"y" * len(b"".join(written)) + b'",'
+                body = before + b'"%s":"","":""}' % b"".join(written)
+                places = glancing._Places(body, 0, sought).find()
+                assert places == [(len(before), len(before) + len(b"".join(written)) + 2)]
 
 
 @pytest.mark.usefixtures("of_any_size")

@@ -36,6 +36,8 @@ _FREE_HOPS = 8  # before it is seen that quotes are dense
 MOST_COST = 5_000  # of finding something: a third of a microsecond;
 BYTES_A_COST = 64  # and less in a body that is read in one go, which is quicker then
 _COST_BYTES = 100  # that are looked at beside it
+_RUNS_A_COST = 4  # of brackets there
+_COST_TO_READ = 10  # a name with escapes: halves of emojis in it have to be mended
 _LOOK_BACK_BYTES = (256, 8 * 1024)  # the properties of a tool fit
 _LONGEST_VALUE_BYTES = 4096  # the longest name of a model, each of its characters written as two escapes
 _SPACE = b" \t\r\n"
@@ -48,7 +50,7 @@ _VALUE = re.compile(rb'[ \t\r\n]*+:[ \t\r\n]*+(?:"(?:[^"\\]|\\.)*+"|[^"\[\]{}, \
 
 _BEHIND = _SPACE + b":"
 _FOUND = b'\1\0":'  # in a window that `_Sought.table` has translated
-_LONGEST_NAME_BYTES = len(rb"\u006d") * len("stream_options")
+_LONGEST_NAME_BYTES = len(rb"\u006d") * len("stream_options") + len('""')
 _MIDDLE = b'"\x7f":0'  # a field that stands for it
 
 Place = tuple[int, int]  # where a name begins and ends, quotes included
@@ -195,6 +197,8 @@ class _Places:
                 return stop
             if body[at] in _BEHIND and body[at - 2] in last and body[at - 3] in before:
                 self._see(at)
+                if self._cost > self._most_cost:
+                    return stop
             hops += 1
         return at
 
@@ -215,7 +219,7 @@ class _Places:
     def _see(self, end: int) -> None:
         """Keep the place of the name that ends there, if it may be one of a field at the top."""
         self._cost += 1
-        begin = self._body.rfind(b'"', max(end - 1 - _LONGEST_NAME_BYTES, self._root), end - 1)
+        begin = self._body.rfind(b'"', max(end - _LONGEST_NAME_BYTES, self._root), end - 1)
         if begin > self._root and self._may_be_sought(begin, end) and self._may_be_at_top(begin):
             self._places.append((begin, end))
 
@@ -224,6 +228,7 @@ class _Places:
         if name not in self._names:
             if name.isascii() and b"\\" not in name:
                 return False
+            self._cost += _COST_TO_READ
             text = read(self._body[begin:end], TEXT)  # what cannot be read as one may be any
             if text is not None and text.casefold().encode("utf-8", "replace") not in self._names:
                 return False
@@ -244,8 +249,9 @@ class _Places:
             # Its end tells what is text, so an escape that was cut does no harm.
             window = window.replace(rb"\\", b"").replace(rb"\"", b"")
             brackets, _ = outside(window, is_text=window.count(b'"') % 2 == 1)
-            level = 0
-            for run in reversed(RUN.findall(brackets)):
+            level, runs = 0, RUN.findall(brackets.replace(b"[]", b""))
+            self._cost += len(runs) // _RUNS_A_COST
+            for run in reversed(runs):
                 level += len(run) if run.startswith(b"[") else -len(run)
                 if level > 0:
                     return True
