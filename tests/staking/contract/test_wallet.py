@@ -120,7 +120,7 @@ def test_a_damaged_keystore_never_opens_as_another_wallet(
 
 def test_without_eth_account_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "eth_account", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "masa-node\[stake\]"'):
+    with pytest.raises(ConfigurationError, match=r"pip install 'masa-node\[stake\]'"):
         open_keystore(written(tmp_path, MADE), "right")
 
 
