@@ -83,7 +83,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--python", help="the Python that runs the node (default: this one, or an optimised one)")
     parser.add_argument("--patient", action="store_true", help="wait for quiet moments, repeat disturbed runs (slow)")
     parser.add_argument("--nice", type=int, default=0, help="priority of everything in the run; below 0 needs root")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.json and not arguments.json.parent.is_dir():  # before minutes of measuring
+        parser.error(f"--json: there is no folder {arguments.json.parent}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from bench.machine.quiet import warn_of_noise
 from bench.measurements import measure_bodies, measure_delay, measure_memory, measure_requests
 from bench.plan import FULL, QUICK, Plan
 from bench.rivals.gateways import GATEWAYS, Gateway, install, launches
-from bench.rivals.table import Entry, table, write
+from bench.rivals.table import Entry, around_table, table, write
 from masa_node.version import __version__
 
 BATTERY = {
@@ -34,8 +34,10 @@ def main() -> int:
     """Measure, and write the table; 0 if every answer was right, 1 if not, 2 if it could not run."""
     arguments = _parse()
     try:
+        if arguments.page is not None:
+            around_table(arguments.page)  # before minutes of measuring
         binaries = build.compile_all(build.CACHE)
-    except build.BuildError as error:
+    except (build.BuildError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     python = arguments.python or python_for_the_node(build.CACHE)

@@ -58,12 +58,18 @@ def _head(figures: Figures, about: Mapping[str, str]) -> str:
 
 
 def write(text: str, page: Path) -> None:
-    """Put it in place of what is between the markers of this page; raises ValueError where they are missing."""
-    before = page.read_text("utf-8")
-    begin, end = before.find(BEGIN), before.find(END)
+    """Put it in place of what is between the markers of this page; raises what `around_table` does."""
+    before, after = around_table(page)
+    page.write_text(before + text + after, "utf-8")
+
+
+def around_table(page: Path) -> tuple[str, str]:
+    """What stands before the table on this page, and behind it; raises ValueError without a place for it, OSError."""
+    whole = page.read_text("utf-8")
+    begin, end = whole.find(BEGIN), whole.find(END)
     if not 0 <= begin < end:
         raise ValueError(f"{page} has no place for the table: the lines {BEGIN} and {END}")
-    page.write_text(before[:begin] + text + before[end + len(END) :], "utf-8")
+    return whole[:begin], whole[end + len(END) :]
 
 
 def _row(figures: Figures, entry: Entry) -> str:

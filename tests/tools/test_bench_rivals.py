@@ -68,6 +68,23 @@ def test_the_table_takes_the_place_between_its_markers_and_nothing_else(tmp_path
         write("new", page)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench.rivals", "--page", "no/such/page.md"),
+        ("bench.rivals", "--page", "README.md"),
+        ("bench", "--json", "no/such/folder.json"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_measured(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search("no/such|no place for the table", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 def test_the_page_has_a_place_for_the_table() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert page.count(BEGIN) == page.count(END) == 1
