@@ -242,7 +242,7 @@ class Candidates:
             if _allowed((absence.provider,), request.privacy):
                 away_s = max(math.ceil(now_s - absence.since_s), 1)
                 error = ProviderAway(
-                    f"It serves {request.model!r} and is away, for {away_s} s: its link was lost. {_AGAIN}"
+                    f"It serves {request.model!r} and is away: its link was lost {away_s} s ago. {_AGAIN}"
                 )
                 error.location = absence.provider.location
                 return error
@@ -251,7 +251,7 @@ class Candidates:
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """The error when the last hope was a provider that was there a short time ago."""
-    away = ProviderAway(f"It is away, for {max(math.ceil(away_s), 1)} s at most: {error.message} {_AGAIN}")
+    away = ProviderAway(f"It is away: {error.message} It last answered {max(math.ceil(away_s), 1)} s ago. {_AGAIN}")
     away.location = error.location
     return away
 
