@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import build, report
 from bench.bed import bed, raise_file_limit
 from bench.inside import measure_leaks, measure_races, measure_stakes
+from bench.machine import priority
 from bench.machine.about import describe
 from bench.machine.interpreter import python_for_the_node, warn_of
 from bench.machine.quiet import warn_of_noise
@@ -26,12 +27,12 @@ def main() -> int:
     """Run the benchmark; 0 if every answer was right, 1 if not, 2 if it could not run."""
     arguments = _parse()
     try:
+        priority.apply(arguments)
         binaries = build.compile_all(build.CACHE)
-    except build.BuildError as error:
+    except (build.BuildError, PermissionError) as error:
         print(error, file=sys.stderr)
         return 2
     raise_file_limit()
-    os.nice(arguments.nice)
     python = _python(arguments.python)
     if python is None:
         print("--python names no program", file=sys.stderr)
@@ -82,7 +83,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, every repeat, to this file")
     parser.add_argument("--python", help="the Python that runs the node (default: this one, or an optimised one)")
     parser.add_argument("--patient", action="store_true", help="wait for quiet moments, repeat disturbed runs (slow)")
-    parser.add_argument("--nice", type=int, default=0, help="priority of everything in the run; below 0 needs root")
+    priority.add_options(parser)
     arguments = parser.parse_args()
     if arguments.json and not arguments.json.parent.is_dir():  # before minutes of measuring
         parser.error(f"--json: there is no folder {arguments.json.parent}")

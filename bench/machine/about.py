@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from bench.machine.interpreter import interpreter
+from bench.machine.priority import is_realtime
 from bench.subjects import nginx_path
 
 
@@ -23,6 +24,7 @@ def describe(python: str) -> dict[str, str]:
         "tcp": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "python": str(interpreter(python) or "unknown"),
         "nginx": _output([nginx_path() or "", "-v"]).removeprefix("nginx version: nginx/") or "not installed",
+        "sched": "real-time" if is_realtime() else f"nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         "load": f"{os.getloadavg()[0]:.2f} before the run",
     }
 

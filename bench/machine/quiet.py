@@ -52,4 +52,4 @@ def warn_of_noise(shares: list[float]) -> None:
     if shares and max(shares) > NOISY:
         average = sum(shares) / len(shares)
         print(f"!  other programs (or the host) used {average:.0%} of the CPU, in the worst run {max(shares):.0%}.")
-        print("   Run it again on a quiet machine, with --patient, or as root with --nice -15.")
+        print("   Run it again on a quiet machine, with --patient, or as root with --realtime.")

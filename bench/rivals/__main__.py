@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from bench import build
 from bench.bed import bed, raise_file_limit
 from bench.figures import Figures
+from bench.machine import priority
 from bench.machine.about import describe
 from bench.machine.environment import NotInstallable
 from bench.machine.interpreter import python_for_the_node, warn_of
@@ -36,6 +36,7 @@ def main() -> int:
     try:
         if arguments.page is not None:
             around_table(arguments.page)  # before minutes of measuring
+        priority.apply(arguments)
         binaries = build.compile_all(build.CACHE)
     except (build.BuildError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -46,7 +47,6 @@ def main() -> int:
     warn_of(python)
     found, entries = _installed(arguments.skip, python)
     raise_file_limit()
-    os.nice(arguments.nice)
     plan = _plan(QUICK if arguments.quick else FULL)
     with bed(plan, binaries, python, lambda launcher: launches(found, launcher, plan)) as bench:
         bench.patient = arguments.patient
@@ -55,6 +55,7 @@ def main() -> int:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             BATTERY[name](bench)
     run = "A short run without repeats" if arguments.quick else "Medians of one run"
+    run += ", before all other programs" if priority.is_realtime() else ""
     _publish(bench.figures, entries, about | {"run": run}, arguments.page)
     return 1 if bench.figures.failures else 0
 
@@ -109,7 +110,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, help="the page whose table is written, such as docs/benchmarks.md")
     parser.add_argument("--python", help="the Python that runs the node (default: this one, or an optimised one)")
     parser.add_argument("--patient", action="store_true", help="wait for quiet moments, repeat disturbed runs (slow)")
-    parser.add_argument("--nice", type=int, default=0, help="priority of everything in the run; below 0 needs root")
+    priority.add_options(parser)
     return parser.parse_args()
 
 
