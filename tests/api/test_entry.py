@@ -55,7 +55,7 @@ class Answering:
         node.add(provider)
         node.catalog.put(provider, [ModelOffer("m", frozenset(Endpoint))])
         self.outcomes: list[Outcome] = []
-        node.app._parts.chat._observe = self.outcomes.append
+        node.app._chat._observe = self.outcomes.append
         self.app: App = node.app
 
     async def one_after_the_other(self, asked: list[tuple[bytes, str]], *, share: bool) -> list[bytes]:

@@ -90,7 +90,7 @@ class Bench:
             node.admission.running,
             len(way.sweep),
             node.access.under_way.requests(),
-            node.app._parts.bodies.held_bytes,
+            node.app._bodies.held_bytes,
         )
         return not any(held)
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable
 from functools import partial
 
-import msgspec
 import structlog
 
 from masa_node.accounts.access import OWNERS, Caller
@@ -23,10 +22,9 @@ from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
-from masa_node.api.show import ShowEndpoint
 from masa_node.api.views import models
 from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName
 from masa_node.routing.answers.byte_budget import ByteBudget
 
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
@@ -43,24 +41,28 @@ _EXPOSED = frozenset(
 log = structlog.get_logger()
 
 
-class AppParts(msgspec.Struct, frozen=True):
-    """What answers requests, by the kind of endpoint; `bodies` bounds those of all together."""
-
-    chat: ChatEndpoints
-    show: ShowEndpoint
-    changes: Changes
-    events: EventStreams
-    view: NodeView
-    bodies: ByteBudget
-
-
 class App:
-    """The application. Every exception ends here: as an error in the caller's dialect and a line in the log."""
+    """The application. Every exception ends here: as an error in the caller's dialect and a line in the log.
 
-    def __init__(self, guard: Guard, parts: AppParts) -> None:
+    `bodies` bounds those of all requests together.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        chat: ChatEndpoints,
+        view: NodeView,
+        changes: Changes,
+        events: EventStreams,
+        bodies: ByteBudget,
+    ) -> None:
         self.guard = guard  # may be replaced while requests come
-        self._parts = parts
-        self._around = Around(parts.bodies, self._guarded)
+        self._chat = chat
+        self._view = view
+        self._changes = changes
+        self._events = events
+        self._bodies = bodies
+        self._around = Around(bodies, self._guarded)
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
@@ -73,7 +75,7 @@ class App:
     def begin(self, request: HttpRequest, reply: Reply, over: Over) -> PlainChat | None:
         """See `WithoutTask`."""
         entry = self._plain_entry(request, reply)
-        return self._parts.chat.begin(entry, request, reply, self._around, over) if entry is not None else None
+        return self._chat.begin(entry, request, reply, self._around, over) if entry is not None else None
 
     def _plain_entry(self, request: HttpRequest, reply: Reply) -> Entry | None:
         try:
@@ -88,9 +90,8 @@ class App:
         if endpoint is None:
             await self._give(entry, request, reply)
             return
-        serve = self._parts.show.serve if endpoint is Endpoint.OLLAMA_SHOW else self._parts.chat.serve
-        with HeldBody(self._parts.bodies) as body:
-            await serve(endpoint, entry, request, reply, body)
+        with HeldBody(self._bodies) as body:
+            await self._chat.serve(endpoint, entry, request, reply, body)
 
     async def _guarded(self, answering: Awaitable[None], request: HttpRequest, reply: Reply) -> None:
         """Whatever it raises is told to the caller, and what is a bug to the log."""
@@ -157,14 +158,14 @@ class App:
             return
         path, caller, ids = entry.place.path, entry.caller, request_headers(entry.own_id or new_id())
         if path == EVENTS.path:
-            await self._parts.events.serve(request, reply, caller, ids, partial(self._may_look_on, entry, head))
+            await self._events.serve(request, reply, caller, ids, partial(self._may_look_on, entry, head))
             return
         if head.method in _CHANGING:
-            with HeldBody(self._parts.bodies) as body:
-                status, text = await self._parts.changes.carry_out(request, path, caller, body)
+            with HeldBody(self._bodies) as body:
+                status, text = await self._changes.carry_out(request, path, caller, body)
             headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         else:
-            status, headers, text = await read_out(self._parts.view, path, head, caller)
+            status, headers, text = await read_out(self._view, path, head, caller)
         await reply.whole(status, headers + ids, text)
 
     def _methods_at(self, place: Place) -> list[str]:
@@ -174,15 +175,15 @@ class App:
         path = place.path
         if path == EVENTS.path:
             return ["GET"]  # an answer that does not end has no HEAD
-        is_there = self._parts.view.pages.holds(path) if is_console(path) else is_get(path)
+        is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
         return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
 
     def _not_here(self, path: str, caller: Caller) -> UnknownPath:
         if is_console(path):
-            return self._parts.view.pages.missing(path)
+            return self._view.pages.missing(path)
         not_done = not_done_here(path)
         if not_done is not None:
-            offers = self._parts.view.aliasing.askable(self._parts.view.catalog.all_offers())
+            offers = self._view.aliasing.askable(self._view.catalog.all_offers())
             offers = [pair for pair in offers_for(DialectName.OLLAMA, offers) if caller.allows(pair[1].model)]
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
         if path in REPLACED:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from masa_node.accounts.access import Access, Caller
-from masa_node.api.aliasing import Aliasing, ways_to
+from masa_node.api.aliasing import Aliasing, alias_header, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import Reply
@@ -18,6 +18,8 @@ from masa_node.api.reply_sink import ReplySink, named
 from masa_node.api.request_body import HeldBody, read_body
 from masa_node.api.responses import request_headers, send_error
 from masa_node.api.route_headers import format_of, is_strict, route_of
+from masa_node.api.show import known_elsewhere
+from masa_node.api.views.models import ollama_show
 from masa_node.chat.errors import MasaError, RequestLoop
 from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.journal_errors import EndedByOwner
@@ -36,6 +38,7 @@ from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES, in_steps, r
 
 _TO_LLMS = {name.encode(): name for name in TO_LLMS}
 _VIA = VIA.encode()
+_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +65,12 @@ class ChatEndpoints:
         try:
             wanted = format_of(asked.head.headers) if is_native else None
             body = await read_body(asked, held, self._limits.body_bytes_at(endpoint))
+            if endpoint is Endpoint.OLLAMA_SHOW:
+                shown = await known_elsewhere(self._aliasing, body, entry.caller)
+                if shown is not None:
+                    headers = [_JSON, *alias_header(shown.model, shown.alias_of or shown.model)]
+                    await reply.whole(200, headers, msgspec.json.encode(ollama_show(shown)))
+                    return
             request = await self._request(endpoint, entry, asked.head, body, request_id, came_s)
             if is_native:
                 request = await self._dispatcher.in_one_format(request, wanted)

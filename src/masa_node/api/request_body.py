@@ -20,11 +20,10 @@ class HeldBody(Pieces):
     costs nobody a usual request. `add` and `whole` raise `Overloaded` for it.
     """
 
-    __slots__ = ("_most_bytes", "again", "timer")
+    __slots__ = ("_most_bytes", "timer")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._most_bytes = budget.most_bytes
-        self.again: bytes | None = None  # a whole body that is to be read once more
         self.timer: asyncio.Timeout | None = None  # while more is waited for: it ends if the bytes are dropped
         super().__init__(budget)
 
@@ -55,9 +54,6 @@ BODY_TIMEOUT_S = 120.0
 
 async def read_body(request: HttpRequest, held: HeldBody, max_bytes: int) -> bytes:
     """The whole body. Raises `BodyTooLarge`, `BodyTooSlow`, `EncodedBody`, `Overloaded`, `ClientDisconnected`."""
-    if held.again is not None:
-        body, held.again = held.again, None
-        return body
     _check_head(request, max_bytes)
     if request.is_whole:  # as most are; those do not pay for a timer
         _hold(held, max_bytes, request.take())

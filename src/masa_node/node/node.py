@@ -15,7 +15,7 @@ from masa_node.accounts.access import Access
 from masa_node.accounts.journal import Journal, race_of
 from masa_node.accounts.prices import has_prices
 from masa_node.api.aliasing import Aliasing
-from masa_node.api.app import App, AppParts
+from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.control.changes import Changes
 from masa_node.api.control.events import EventStreams
@@ -23,7 +23,6 @@ from masa_node.api.control.pages import ConsolePages
 from masa_node.api.entry import ChatLimits
 from masa_node.api.guard import Guard
 from masa_node.api.routes import NodeView, Readiness
-from masa_node.api.show import ShowEndpoint
 from masa_node.api.views.history import History
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import OWNER, Privacy, RaceMode, RaceRule
@@ -367,11 +366,9 @@ class Node:
             lambda: self.app.guard.needs_key,
         )
         changes = Changes(self._actions, self.access.sessions, history)
-        show = ShowEndpoint(aliasing, chat, settings.max_body)
         events = EventStreams(self.access.events, lambda: {"node_id": self.node_id or None, "version": __version__})
-        parts = AppParts(chat, show, changes, events, view, ByteBudget(bodies_bytes(settings)))
         guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
-        return App(guard, parts)
+        return App(guard, chat, view, changes, events, ByteBudget(bodies_bytes(settings)))
 
 
 def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:
