@@ -225,7 +225,7 @@ GETS: dict[GetEndpoint, Make] = {
     GetEndpoint(
         "/api/v1/races",
         "The last requests that ended, newest first, each with its race: asked when, and how it ended",
-        query=history.RACES_QUERY,
+        query=history.RacesAsked,
     ): lambda view, asked: history.races(view.history(), asked.caller, asked.fields),
     GetEndpoint("/api/v1/races/{request_id}", "One of them, by the `X-Request-Id` of its answer"): lambda view, asked: (
         history.race(view.history(), asked.caller, asked.model)
@@ -234,7 +234,7 @@ GETS: dict[GetEndpoint, Make] = {
         history.REQUESTS_PATH, "The requests that are under way, those of peers among them"
     ): lambda view, asked: history.requests(view.history(), asked.caller),
     GetEndpoint(
-        "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.USAGE_QUERY
+        "/api/v1/usage", "Who used what: requests, tokens, times, as `masa-node usage`", query=history.UsageAsked
     ): lambda view, asked: history.usage(view.history(), asked.caller, asked.fields),
     GetEndpoint("/api/v1/console/me", "The caller: name, by what let in, and may they change the node"): _me,
     GetEndpoint("/api/v1/invites", "The invites that can still be used; no link is kept"): _owners(_invites),

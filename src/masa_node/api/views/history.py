@@ -6,10 +6,10 @@ takes the right to change the node.
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from masa_node.accounts.access import Caller
 from masa_node.accounts.journal import Journal, Race, RaceQuery
@@ -17,7 +17,6 @@ from masa_node.accounts.ledger import Ledger
 from masa_node.accounts.report import By, Price, UsageLine, UsageQuery, days_of, groups_of
 from masa_node.accounts.under_way import RequestUnderWay, UnderWay
 from masa_node.accounts.usage import DAY_S
-from masa_node.api.views.openapi import QueryParameter
 from masa_node.chat.errors import CallerError
 from masa_node.chat.journal_errors import UnknownRequest
 
@@ -25,21 +24,8 @@ REQUESTS_PATH = "/api/v1/requests"
 MAX_RACES = 1_000  # of one answer; `before` leads on
 _ID_CHARS = 64  # of a request's id, as callers may choose it
 _BY = "|".join(By)
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
-RACES_QUERY = (
-    QueryParameter("limit", f"How many at most, up to {MAX_RACES}", "integer", least=1, most=MAX_RACES),
-    QueryParameter("before", "Only those with a lower `number`: the next page", "integer", least=1, most=2**53),
-    QueryParameter("model", "Only those for this model"),
-    QueryParameter("failed", "Only those that ended with an error, or only the others", "boolean"),
-)
-USAGE_QUERY = (
-    QueryParameter("by", "What to tell apart, comma-separated", pattern=rf"^({_BY})(,({_BY})){{0,4}}$"),
-    QueryParameter(
-        "since", "How far back; `1d` is today alone (UTC)", pattern="^([1-9][0-9]?d|[1-3][0-9]{2}d|[1-9]w)$"
-    ),
-    QueryParameter("cost", "Add what vendors charge for it, by list prices (`masa-node[prices]`)", "boolean"),
-)
+_GROUPS = {"pattern": rf"^({_BY})(,({_BY})){{0,4}}$"}  # as `groups_of` reads them, which says what is wrong with others
+_DAYS = {"pattern": "^([1-9][0-9]?d|[1-3][0-9]{2}d|[1-9]w)$"}  # as `days_of` does
 
 
 class History(msgspec.Struct, frozen=True):
@@ -66,21 +52,35 @@ class Usage(msgspec.Struct, frozen=True):
     lines: list[UsageLine]
 
 
-class _RacesAsked(msgspec.Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=MAX_RACES)] = 100
-    before: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-    model: str | None = None
-    failed: Literal["true", "false", "1", "0"] | None = None
+class RacesAsked(msgspec.Struct, frozen=True):
+    """What may stand in the query of races."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_RACES, description=f"How many at most, up to {MAX_RACES}")] = 100
+    before: (
+        Annotated[int, Meta(ge=1, le=2**53, description="Only those with a lower `number`: the next page")] | UnsetType
+    ) = UNSET
+    model: Annotated[str, Meta(description="Only those for this model")] | UnsetType = UNSET
+    failed: Annotated[bool, Meta(description="Only those that ended with an error, or only the others")] | UnsetType = (
+        UNSET
+    )
+
+
+class UsageAsked(msgspec.Struct, frozen=True):
+    """What may stand in the query of usage."""
+
+    by: Annotated[str, Meta(description="What to tell apart, comma-separated", extra_json_schema=_GROUPS)] = "key,model"
+    since: Annotated[str, Meta(description="How far back; `1d` is today alone (UTC)", extra_json_schema=_DAYS)] = "30d"
+    cost: Annotated[bool, Meta(description="Add what vendors charge, by list prices (`masa-node[prices]`)")] = False
 
 
 async def races(history: History, caller: Caller, query: Mapping[str, str]) -> Races:
     """`GET /api/v1/races`. Raises `CallerError`."""
     try:
-        asked = msgspec.convert(query, _RacesAsked, strict=False)
+        asked = msgspec.convert(query, RacesAsked, strict=False)
     except msgspec.ValidationError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
-    failed = None if asked.failed is None else _BOOLEANS[asked.failed]
-    return Races(*await history.journal.page(RaceQuery(asked.limit, asked.before, asked.model, failed, _own(caller))))
+    given = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not UNSET}
+    return Races(*await history.journal.page(RaceQuery(**given, key=_own(caller))))
 
 
 def race(history: History, caller: Caller, request_id: str) -> Race:
@@ -114,12 +114,13 @@ def end(history: History, caller: Caller, request_id: str) -> dict[str, int]:
 async def usage(history: History, caller: Caller, query: Mapping[str, str]) -> Usage:
     """`GET /api/v1/usage`. Raises `CallerError`, `StoreFailed`."""
     try:
-        by, days = groups_of(query.get("by", "key,model")), days_of(query.get("since", "30d"))
-        price = history.price if _is_true(query.get("cost", "false")) else None
-    except ValueError as exc:
+        asked = msgspec.convert(query, UsageAsked, strict=False)
+        by, days = groups_of(asked.by), days_of(asked.since)
+    except (msgspec.ValidationError, ValueError) as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     if history.ledger is None:
         return Usage(counted=False, priced=False, lines=[])
+    price = history.price if asked.cost else None
     query_of = UsageQuery(by, int(time.time() // DAY_S) + 1 - days, _own(caller))
     return Usage(counted=True, priced=price is not None, lines=await history.ledger.report(query_of, price))
 
@@ -127,10 +128,3 @@ async def usage(history: History, caller: Caller, query: Mapping[str, str]) -> U
 def _own(caller: Caller) -> str | None:
     """The key whose requests they may see; None: all."""
     return None if caller.is_owner else caller.name
-
-
-def _is_true(text: str) -> bool:
-    """Raises `ValueError`."""
-    if text not in _BOOLEANS:
-        raise ValueError(f"cost is true or false, not {text[:_ID_CHARS]!r}")
-    return _BOOLEANS[text]

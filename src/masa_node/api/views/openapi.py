@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -16,30 +17,16 @@ Json = dict[str, object]
 _FORM_NAME = r"^[A-Za-z0-9_.\[\]-]{1,64}$"  # OpenAI's are all of this kind: `timestamp_granularities[]`
 
 
-class QueryParameter(msgspec.Struct, frozen=True):
-    """What may stand in the query. `least` and `most` are bounds of an integer, `pattern` is one of a text."""
-
-    name: str
-    about: str
-    kind: str = "string"
-    least: int = 0
-    most: int = 0
-    pattern: str = ""
-
-    def described(self) -> Json:
-        """As OpenAPI has it."""
-        bounds: Json = {"minimum": self.least, "maximum": self.most} if self.kind == "integer" else {}
-        schema: Json = {"type": self.kind, **bounds, **({"pattern": self.pattern} if self.pattern else {})}
-        return {"name": self.name, "in": "query", "required": False, "description": self.about, "schema": schema}
-
-
 class GetEndpoint(msgspec.Struct, frozen=True):
-    """What can be read: `{account}`, `{model}`, `{request_id}` and `{file}` in its path stand for any."""
+    """What can be read: `{account}`, `{model}`, `{request_id}` and `{file}` in its path stand for any.
+
+    `query` is what may stand in its query.
+    """
 
     path: str
     about: str
     media_type: str = "application/json"
-    query: tuple[QueryParameter, ...] = ()
+    query: type[msgspec.Struct] | None = None
 
     @property
     def content_type(self) -> bytes:
@@ -59,8 +46,8 @@ class ChangeEndpoint(msgspec.Struct, frozen=True):
     is_owners: bool = False
 
 
-def _header(name: str, about: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
+def _header(name: str, about: str, schema: Json, place: str = "header") -> Json:
+    return {"name": name, "in": place, "required": False, "description": about, "schema": schema}
 
 
 _ROUTE_HEADERS = (
@@ -142,14 +129,27 @@ def _id_of(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_")
 
 
-def _errors() -> Json:
-    """Every status of an error that any endpoint may tell; an LLM's own 4xx and 5xx come through as they are."""
-    responses: Json = {
-        str(status): {"description": f"An error in the endpoint's format: {status}", "content": _JSON_OBJECT}
-        for status in sorted(set(STATUS.values()))
+def _schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components([kind])
+    schema: dict[str, Any] = schemas[kind.__name__]
+    return schema
+
+
+def _in_query(query: type[msgspec.Struct] | None) -> list[Json]:
+    described: dict[str, Json] = _schema_of(query)["properties"] if query is not None else {}
+    return [_header(name, str(schema.pop("description")), schema, "query") for name, schema in described.items()]
+
+
+def _responses(about: str, content: Json, status: int = 200) -> Json:
+    """Success, and each status of an error that any endpoint may tell; an LLM's own 4xx and 5xx come as they are."""
+    return {
+        str(status): {"description": about, "content": content},
+        **{
+            str(error): {"description": f"An error in the endpoint's format: {error}", "content": _JSON_OBJECT}
+            for error in sorted(set(STATUS.values()))
+        },
+        "default": {"description": "The LLM's own error, as it gave it", "content": _JSON_OBJECT},
     }
-    responses["default"] = {"description": "The LLM's own error, as it gave it", "content": _JSON_OBJECT}
-    return responses
 
 
 def _chat_operation(endpoint: Endpoint, path: str) -> Json:
@@ -166,10 +166,7 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
         "parameters": [*_parameters(path), *_ROUTE_HEADERS, *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
         "requestBody": {"required": True, "content": _taken(endpoint, body)},
-        "responses": {
-            "200": {"description": "The LLM's answer, whole or as a stream", "content": _given(endpoint)},
-            **_errors(),
-        },
+        "responses": _responses("The LLM's answer, whole or as a stream", _given(endpoint)),
     }
 
 
@@ -192,12 +189,12 @@ def _taken(endpoint: Endpoint, body: Json) -> Json:
 def _get_operation(endpoint: GetEndpoint) -> Json:
     media_type = endpoint.media_type.partition(";")[0]
     content: Json = {media_type: {"schema": {"type": "string"}}} if media_type != "application/json" else _JSON_OBJECT
-    parameters = [*_parameters(endpoint.path), *(each.described() for each in endpoint.query)]
+    parameters = [*_parameters(endpoint.path), *_in_query(endpoint.query)]
     return {
         "operationId": f"get_{_id_of(endpoint.path) or 'root'}",
         "summary": endpoint.about,
         **({"parameters": parameters} if parameters else {}),
-        "responses": {"200": {"description": endpoint.about, "content": content}, **_errors()},
+        "responses": _responses(endpoint.about, content),
     }
 
 
@@ -206,12 +203,9 @@ def _change_operation(endpoint: ChangeEndpoint) -> Json:
         "operationId": f"{endpoint.method.lower()}_{_id_of(endpoint.path)}",
         "summary": endpoint.about,
         "parameters": _parameters(endpoint.path),
-        "responses": {str(endpoint.status): {"description": endpoint.about, "content": _JSON_OBJECT}, **_errors()},
+        "responses": _responses(endpoint.about, _JSON_OBJECT, endpoint.status),
     }
     if endpoint.body is not None:
-        _, schemas = msgspec.json.schema_components([endpoint.body])
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schemas[endpoint.body.__name__]}},
-        }
+        schema = _schema_of(endpoint.body)
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
