@@ -53,7 +53,7 @@ class Aliasing:
         models = self._aliases.targets_of(asked)
         if len(models) > 1 and not self._first_served(models, privacy):
             await self.refresh()
-        return _other(asked, self._best(models, privacy, ways)) if models else asked
+        return self.means(asked, privacy, ways)
 
     def is_alias(self, asked: str) -> bool:
         """May this name stand for another model?"""
@@ -69,7 +69,7 @@ class Aliasing:
         for name in (*(offer.model for _, offer in real), *self._aliases.names):
             models = self._aliases.targets_of(name)
             if models and models not in best:
-                best[models] = self._best(models, Privacy.ANY)
+                best[models] = self._best(models)
             means[name] = _other(name, best[models]) if models else name
         aliased: dict[str, tuple[str, str]] = {}
         for name, model in means.items():
@@ -81,16 +81,16 @@ class Aliasing:
             found += renamed(served[model], name, model)
         return found
 
-    def means(self, asked: str) -> str:
+    def means(self, asked: str, privacy: Privacy = Privacy.ANY, ways: Ways = ANY_WAY) -> str:
         """The same as `model_for`, by what is known already."""
         models = self._aliases.targets_of(asked)
-        return _other(asked, self._best(models, Privacy.ANY)) if models else asked
+        return _other(asked, self._best(models, privacy, ways)) if models else asked
 
     def offers_of(self, model: str) -> Offers:
         """The providers that may be asked for this model."""
         return self.askable(self._catalog.offers_of(model))
 
-    def _best(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
+    def _best(self, models: Sequence[str], privacy: Privacy = Privacy.ANY, ways: Ways = ANY_WAY) -> str:
         return self._first_served(models, privacy, ways) or self._first_served(models, privacy) or models[0]
 
     def _first_served(self, models: Sequence[str], privacy: Privacy, ways: Ways = ANY_WAY) -> str:
