@@ -6,19 +6,18 @@ It answers word by word, so that streaming, racing and cancelling can be seen wi
 import asyncio
 from collections import deque
 
-import msgspec
-
 from masa_node.chat.answer import Answer, StreamedAnswer, Usage, WholeAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.bodies.body_format import BODY_DEPTH
-from masa_node.dialects.fields import TEXT, read
+from masa_node.dialects.fields import LIST, TEXT, read
 from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Conversation
 from masa_node.dialects.translation.events import Begun, Ended, Event, Finished, StopReason, TextPiece, Tokens, Used
 from masa_node.dialects.translation.translator import ANSWER_WRITERS
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.running.steps import readable
+from masa_node.upstreams.servers.server import field
 from masa_node.upstreams.spec import DEMO_MODEL
 
 MODEL = DEMO_MODEL
@@ -41,25 +40,6 @@ _MAX_LOOKED_AT_CHARS = 4096  # a long text may begin with spaces
 _SSE = (("content-type", "text/event-stream"),)
 _NDJSON = (("content-type", "application/x-ndjson"),)
 _JSON = (("content-type", "application/json"),)
-
-
-class _Message(msgspec.Struct):
-    role: str = ""
-    content: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Body(msgspec.Struct):
-    messages: msgspec.Raw = msgspec.Raw(b"")
-    prompt: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Part(msgspec.Struct):
-    text: str = ""
-
-
-_BODY = msgspec.json.Decoder(_Body)
-_MESSAGES = msgspec.json.Decoder(list[_Message])
-_PARTS = msgspec.json.Decoder(list[_Part])
 
 
 class DemoModel:
@@ -144,10 +124,9 @@ def _words(body: bytes, where: str) -> list[str]:
 
 def _heard(body: bytes) -> str:
     """The caller's last words, as far as they are plain text."""
-    fields = read(body, _BODY)
-    if fields is None:
-        return ""
-    messages = read(fields.messages, _MESSAGES)
-    content = messages[-1].content if messages else fields.prompt
+    messages = read(field(body, "messages"), LIST)
+    content = field(messages[-1], "content") if messages else field(body, "prompt")
     text = read(content, TEXT)
-    return " ".join(part.text for part in read(content, _PARTS) or []) if text is None else text
+    if text is not None:
+        return text
+    return " ".join(read(field(part, "text"), TEXT) or "" for part in read(content, LIST) or [])

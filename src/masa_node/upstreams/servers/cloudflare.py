@@ -8,7 +8,7 @@ import msgspec
 from masa_node.chat.errors import ErrorAnswer
 from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.fields import TEXT, TOKENS, read
+from masa_node.dialects.fields import LIST, TEXT, TOKENS, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
 from masa_node.upstreams.servers.server import NoListing, Server, each, entries, field, get_listing
@@ -20,12 +20,6 @@ _API = "https://api.cloudflare.com/client/v4"
 _ACCOUNT = re.compile(r"/accounts/([^/]+)/ai/run$|gateway\.ai\.cloudflare\.com/v1/([^/]+)/[^/]+/workers-ai$")
 
 
-class _Property(msgspec.Struct):
-    property_id: str = ""
-    value: msgspec.Raw = msgspec.Raw(b"")
-
-
-_PROPERTIES = msgspec.json.Decoder(list[_Property])
 _DOTS = (".", "..")  # the segments that RFC 3986 takes out of a path, encoded or not
 _MODEL = "{model}"  # stands for its name, behind the run URL
 _PATHS = {
@@ -85,9 +79,11 @@ class CloudflareServer(Server):
 
 
 def _context_tokens(properties: msgspec.Raw) -> int | None:
-    found = read(properties, _PROPERTIES) or []
-    values = [bytes(item.value).strip(b'"') for item in found if item.property_id == "context_window"]
-    return next((tokens for value in values if (tokens := read(value, TOKENS))), None)
+    named = [
+        each for each in read(properties, LIST) or [] if read(field(each, "property_id"), TEXT) == "context_window"
+    ]
+    lengths = (read(bytes(field(each, "value")).strip(b'"'), TOKENS) for each in named)
+    return next(filter(None, lengths), None)
 
 
 def _search_url(run_url: str, api_url: str) -> str | None:

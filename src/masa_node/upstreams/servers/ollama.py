@@ -5,12 +5,12 @@ import msgspec
 from masa_node.chat.errors import ProviderError
 from masa_node.chat.offer import ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, read
+from masa_node.dialects.fields import FIELDS, LIST, TEXT, TOKENS, read
 from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import ListedModel
-from masa_node.upstreams.servers.server import Server, each, entries, get_listing, unix_s
+from masa_node.upstreams.servers.server import Server, each, entries, get_listing, unix_s, value
 
 _PATHS = {
     Endpoint.OLLAMA_CHAT: "/api/chat",
@@ -31,14 +31,6 @@ MAX_SHOW_BYTES = 4 * 1024 * 1024  # licences and the names of some thousand tens
 _SHOW_DEPTH = 2  # `model_info` and `capabilities`, and nothing inside them
 
 
-class _Entry(msgspec.Struct):
-    name: msgspec.Raw = ABSENT
-    digest: msgspec.Raw = ABSENT
-    modified_at: msgspec.Raw = ABSENT
-    size: msgspec.Raw = ABSENT
-    details: msgspec.Raw = ABSENT
-
-
 class _Shown(msgspec.Struct, frozen=True):
     """What is kept of what Ollama shows of a model."""
 
@@ -49,8 +41,6 @@ class _Shown(msgspec.Struct, frozen=True):
 # A line of `ollama list`: what tells one build of a model from another (its name, where a server gives no digest).
 _Build = tuple[str, ModelOffer]
 
-
-_ENTRY = msgspec.json.Decoder(_Entry)
 _MAX_CAPABILITIES = 16
 _MAX_WORD_CHARS = 64
 
@@ -98,9 +88,9 @@ class OllamaServer(Server):
         headers = (*self.credentials(), ("Content-Type", "application/json"))
         answer = await http.post(f"{self.base}/api/show", headers, msgspec.json.encode({"model": model}))
         show = read(await readable(await read_whole(answer, MAX_SHOW_BYTES), _SHOW_DEPTH), FIELDS) or {}
-        info = read(show.get("model_info", ABSENT), FIELDS) or {}
+        info = value(show, "model_info", FIELDS) or {}
         lengths = [read(raw, TOKENS) for key, raw in info.items() if key.endswith(".context_length")]
-        words = [read(raw, TEXT) for raw in (read(show.get("capabilities", ABSENT), LIST) or [])[:_MAX_CAPABILITIES]]
+        words = [read(raw, TEXT) for raw in (value(show, "capabilities", LIST) or [])[:_MAX_CAPABILITIES]]
         return _Shown(
             next((length for length in lengths if length), None),
             tuple(word[:_MAX_WORD_CHARS] for word in words if word),
@@ -109,28 +99,25 @@ class OllamaServer(Server):
 
 def _build(listed: ListedModel, endpoints: frozenset[Endpoint]) -> _Build:
     """The offer's `listing` is the entry itself if Ollama's clients can read it."""
-    entry = read(listed.entry, _ENTRY) or _Entry()
-    offer = ModelOffer(
-        model=listed.name,
-        endpoints=endpoints,
-        listing=listed.entry if read(entry.name, TEXT) == listed.name else b"{}",
-        owned_by="library",
-        created_at_unix_s=unix_s(read(entry.modified_at, TEXT) or ""),
-        facts=_facts(entry),
-    )
-    return read(entry.digest, TEXT) or listed.name, offer
-
-
-def _facts(entry: _Entry) -> ModelFacts:
-    details = read(entry.details, FIELDS) or {}
-    return ModelFacts(
+    entry = read(listed.entry, FIELDS) or {}
+    details = value(entry, "details", FIELDS) or {}
+    facts = ModelFacts(
         family=_word(details, "family"),
         parameter_size=_word(details, "parameter_size"),
         quantization=_word(details, "quantization_level"),
-        size_bytes=read(entry.size, TOKENS) or 0,
+        size_bytes=value(entry, "size", TOKENS) or 0,
         format=_word(details, "format"),
     )
+    offer = ModelOffer(
+        model=listed.name,
+        endpoints=endpoints,
+        listing=listed.entry if value(entry, "name", TEXT) == listed.name else b"{}",
+        owned_by="library",
+        created_at_unix_s=unix_s(value(entry, "modified_at", TEXT) or ""),
+        facts=facts,
+    )
+    return value(entry, "digest", TEXT) or listed.name, offer
 
 
 def _word(details: dict[str, msgspec.Raw], name: str) -> str:
-    return (read(details.get(name, ABSENT), TEXT) or "")[:_MAX_WORD_CHARS]
+    return (value(details, name, TEXT) or "")[:_MAX_WORD_CHARS]

@@ -4,7 +4,7 @@ import msgspec
 
 from masa_node.chat.offer import AnyName, ModelFacts, ModelOffer
 from masa_node.chat.request import Endpoint, Headers
-from masa_node.dialects.fields import ABSENT, LIST, TEXT, TOKENS, Tokens, read
+from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.urls import is_azure
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
@@ -20,6 +20,7 @@ from masa_node.upstreams.servers.server import (
     field,
     get_listing,
     paths_of,
+    value,
 )
 
 ANY_LABEL = "an OpenAI-compatible server"
@@ -27,26 +28,6 @@ _PATHS = {Endpoint.NATIVE: "/chat/completions", **paths_of("openai")}
 _WITH_ANTHROPIC = {**_PATHS, **paths_of("anthropic")}
 
 
-class _Meta(msgspec.Struct):
-    n_ctx: Tokens | None = None
-    n_ctx_train: Tokens | None = None
-    n_params: msgspec.Raw = msgspec.Raw(b"")
-    size: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Entry(msgspec.Struct):
-    """One entry of `/v1/models`; context length under the names that vLLM, LM Studio/OpenRouter and llama.cpp use."""
-
-    created: msgspec.Raw = msgspec.Raw(b"")
-    owned_by: msgspec.Raw = msgspec.Raw(b"")
-    max_model_len: msgspec.Raw = msgspec.Raw(b"")
-    context_length: msgspec.Raw = msgspec.Raw(b"")
-    meta: msgspec.Raw = msgspec.Raw(b"")
-    aliases: msgspec.Raw = msgspec.Raw(b"")
-
-
-_ENTRY = msgspec.json.Decoder(_Entry)
-_META = msgspec.json.Decoder(_Meta)
 _UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
 _MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
@@ -102,20 +83,22 @@ class OpenAiServer(Server):
 
     def _offers(self, listed: ListedModel) -> list[ModelOffer]:
         """One for each name of the model: llama.cpp serves a model under its aliases too."""
-        entry = read(listed.entry, _ENTRY) or _Entry()
-        meta = read(entry.meta, _META) or _Meta()  # llama.cpp tells how many parameters a model has, and its size
-        context_tokens = read(entry.max_model_len, TOKENS) or read(entry.context_length, TOKENS)
-        parameter_size = _in_words(read(meta.n_params, TOKENS) or 0)
+        entry = read(listed.entry, FIELDS) or {}
+        meta = value(entry, "meta", FIELDS) or {}  # llama.cpp tells how many parameters a model has, and its size
+        # as vLLM calls it, LM Studio and OpenRouter, llama.cpp
+        lengths = [value(entry, name, TOKENS) for name in ("max_model_len", "context_length")]
+        lengths += [value(meta, name, TOKENS) for name in ("n_ctx", "n_ctx_train")]
+        parameter_size = _in_words(value(meta, "n_params", TOKENS) or 0)
         offer = ModelOffer(
             model=listed.name,
             endpoints=self.endpoints(),
             listing=listed.entry,
-            owned_by=read(entry.owned_by, TEXT),
-            created_at_unix_s=read(entry.created, _UNIX_S),
-            context_tokens=context_tokens or meta.n_ctx or meta.n_ctx_train or None,
-            facts=ModelFacts(parameter_size=parameter_size, size_bytes=read(meta.size, TOKENS) or 0),
+            owned_by=value(entry, "owned_by", TEXT),
+            created_at_unix_s=value(entry, "created", _UNIX_S),
+            context_tokens=next(filter(None, lengths), None),
+            facts=ModelFacts(parameter_size=parameter_size, size_bytes=value(meta, "size", TOKENS) or 0),
         )
-        aliases = [read(raw, TEXT) for raw in (read(entry.aliases, LIST) or [])[:MAX_ALIASES]]
+        aliases = [read(raw, TEXT) for raw in (value(entry, "aliases", LIST) or [])[:MAX_ALIASES]]
         return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
 
 

@@ -146,9 +146,14 @@ async def each(listed: list[T]) -> AsyncIterator[T]:
             await asyncio.sleep(0)
 
 
-def field(entry: bytes, name: str) -> msgspec.Raw:
+def field(entry: bytes | msgspec.Raw, name: str) -> msgspec.Raw:
     """One field of this JSON object; absent where it has none, or is no object."""
     return (read(entry, FIELDS) or {}).get(name, ABSENT)
+
+
+def value(fields: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """What this field holds; None where it is absent, or of another type."""
+    return read(fields.get(name, ABSENT), decoder)
 
 
 def is_masa_node(answer: HttpAnswer) -> bool:
