@@ -13,9 +13,7 @@ class Access:
 
     def __init__(self, http: HttpClient, spec: UpstreamSpec) -> None:
         self._http = http
-        self._query = spec.query
-        self._headers = spec.headers
-        self._own_names = frozenset(name for name, _ in spec.headers)
+        self._spec = spec
 
     async def get(self, url: str, headers: Headers) -> HttpAnswer:
         """See `HttpClient.get`."""
@@ -31,12 +29,13 @@ class Access:
         return target, target.head(b"POST ", self._all(headers))
 
     def _url(self, url: str, asked: str = "") -> str:
-        if not (self._query or asked):
+        own = self._spec.query
+        if not (own or asked):
             return url
         base, _, query = url.partition("?")
-        return f"{base}?{merged_query(merged_query(self._query, query), asked)}"
+        return f"{base}?{merged_query(merged_query(own, query), asked)}"
 
     def _all(self, headers: Headers) -> Headers:
-        if not self._headers:
-            return headers
-        return (*(pair for pair in headers if pair[0].lower() not in self._own_names), *self._headers)
+        own = self._spec.headers
+        names = {name for name, _ in own}
+        return (*(pair for pair in headers if pair[0].lower() not in names), *own) if own else headers

@@ -88,8 +88,6 @@ class Upstream:
         self._named = spec.models or ((deployment[1],) if deployment else ())  # by its owner, or by a URL of Azure's
         self._endings = EndingsByModel()
         self._last: list[ModelOffer] | None = None  # what it listed when it last did
-        self._answered: set[str] = set()  # URLs that gave an answer once; no more than endpoints, as `_missing`
-        self._missing: set[str] = set()  # URLs at which the server said that there is no such endpoint
         self._ways: dict[_WayKey, _KnownWay] = {}
 
     async def offers(self) -> list[ModelOffer] | None:
@@ -102,7 +100,8 @@ class Upstream:
             found = await self._found(server)
         except ProviderError as exc:
             exc.location = self.location
-            self._forget()  # another kind of server may come up in its place
+            self._server = None  # another kind of server may come up in its place
+            self._ways.clear()
             self._was_listed = False
             self._note_down()
             raise
@@ -139,10 +138,8 @@ class Upstream:
         if self._spec.any_model:
             any_name = AnyName.DECLARED
         endpoints = offer.endpoints
-        if self._missing:
-            endpoints = frozenset(
-                endpoint for endpoint in endpoints if server.target(endpoint, offer.model) not in self._missing
-            )
+        if server.missing:
+            endpoints = frozenset(each for each in endpoints if server.target(each, offer.model) not in server.missing)
         if endpoints == offer.endpoints and any_name is offer.any_name:
             return offer
         return msgspec.structs.replace(offer, endpoints=endpoints, any_name=any_name)
@@ -153,7 +150,7 @@ class Upstream:
         Raises `NotAnAnswer` with what was tried.
         """
         url = server.probe_url()
-        if self._answered or server.was_seen or url is None:
+        if server.answered or server.was_seen or url is None:
             return
         headers = (*server.credentials(), ("content-type", JSON_TYPE))
         answer = await self._access.post(url, headers, b"{}")
@@ -188,11 +185,12 @@ class Upstream:
 
     def _new_way(self, key: _WayKey, request: Request) -> _KnownWay | None:
         endpoint, model, _, query = key
-        url = self._server.target(endpoint, model) if self._server is not None else None
-        if self._server is None or url is None or url in self._missing:
+        server = self._server
+        url = server.target(endpoint, model) if server is not None else None
+        if server is None or url is None or url in server.missing:
             return None
         try:
-            target, head = self._access.way(url, _headers_up(request, endpoint, self._server), query)
+            target, head = self._access.way(url, _headers_up(request, endpoint, server), query)
         except (ProviderError, ValueError):  # no such URL, or head, can be sent: `answer` says so
             return None
         if len(self._ways) >= MAX_WAYS:
@@ -217,8 +215,9 @@ class Upstream:
         if not self._was_listed:
             self.invalidation.set()
         self._up_s = now_s
-        if url not in self._answered and self._server is not None and self._is_fixed(self._server, endpoint, url):
-            self._answered.add(url)
+        server = self._server
+        if server is not None and url not in server.answered and self._is_fixed(server, endpoint, url):
+            server.answered.add(url)
 
     def _note_down(self) -> float:
         """How long it has been away, or coming up."""
@@ -238,7 +237,7 @@ class Upstream:
     async def _answer(self, server: Server, request: Request, sign: Sign, sent: "AskedNow | None") -> Answer:
         native = server.native if request.endpoint is Endpoint.NATIVE else request.endpoint
         url = server.target(request.endpoint, request.model)
-        if url is None or url in self._missing:
+        if url is None or url in server.missing:
             raise self._not_spoken(server, request.endpoint)
         if sent is not None:
             response = await sent.waited_for()
@@ -249,7 +248,7 @@ class Upstream:
         try:
             answer = await take_answer(response, dialect, is_stream=is_stream, endings=endings, sign=sign)
         except ErrorAnswer as exc:
-            if url in self._answered or not self._is_fixed(server, request.endpoint, url):
+            if url in server.answered or not self._is_fixed(server, request.endpoint, url):
                 raise
             if not is_of_the_path(exc, url, request.model):
                 raise
@@ -264,27 +263,21 @@ class Upstream:
 
     def _found_missing(self, server: Server, endpoint: Endpoint, url: str, error: ErrorAnswer) -> EndpointMissing:
         """The server has no such endpoint: it is offered no more, until the server is looked at again."""
-        self._missing.add(url)
+        server.missing.add(url)
         self._ways.clear()
         self.invalidation.set()
         missing = self._not_spoken(server, endpoint, f"has no {urlsplit(url).path}: {error.message}.")
         status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
         return EndpointMissing(missing.message, missing.endpoints, error.headers, status)
 
-    def _not_spoken(self, server: Server, endpoint: Endpoint, why: str = "") -> EndpointMissing:
+    @staticmethod
+    def _not_spoken(server: Server, endpoint: Endpoint, why: str = "") -> EndpointMissing:
         """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
-        left = frozenset(each for each in server.endpoints() if server.target(each, "m") not in self._missing)
+        left = frozenset(each for each in server.endpoints() if server.target(each, "m") not in server.missing)
         paths = ", ".join(f"POST {ENDPOINT_PATHS[each][0]}" for each in sorted(left) if each in ENDPOINT_PATHS)
         advice = f"Ask for it through: {paths}." if paths else "Is the URL right?"
         message = f"{server.label} {why or f'does not speak the format of this endpoint ({endpoint}).'} {advice}"
         return EndpointMissing(message, left)
-
-    def _forget(self) -> None:
-        """What it is, and has, is found out again at the next contact."""
-        self._server = None
-        self._answered.clear()
-        self._missing.clear()
-        self._ways.clear()
 
     async def _identified(self) -> Server:
         if self._server is not None:

@@ -41,7 +41,8 @@ def find_model(llm: str, environ: Mapping[str, str] = os.environ) -> EmbeddedMod
         ) from exc
     if not is_gguf:
         raise ConfigurationError(f"LLM={llm} is not a GGUF file, the only kind that llama.cpp serves.")
-    return EmbeddedModel(str(path.absolute()), _model_id(path))
+    name = _NOT_IN_A_NAME.sub("-", path.stem).strip("-")
+    return EmbeddedModel(str(path.absolute()), name if is_model(name) else "embedded")
 
 
 def runtime_is_installed() -> bool:
@@ -66,9 +67,3 @@ def smollm2_path(environ: Mapping[str, str] = os.environ) -> Path:
             "There is no home folder: set XDG_CACHE_HOME to where the model may be stored."
         ) from exc
     return cache / "masa-node" / SMOLLM2_FILE
-
-
-def _model_id(path: Path) -> str:
-    """The file's name without its ending, as far as it may stand in a request."""
-    name = _NOT_IN_A_NAME.sub("-", path.stem).strip("-")
-    return name if is_model(name) else "embedded"

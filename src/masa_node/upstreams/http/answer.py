@@ -51,20 +51,15 @@ class HttpAnswer:
             return await self._read()
         if self._inflater is None:
             codings = codings_in(self.headers)
-            begin = await self._begin(may_be_packed=bool(codings))
+            begin = await self._read()
+            if len(begin) == 1 and (codings or begin == GZIP_MAGIC[:1]):  # two tell a packed body from another
+                begin += await self._read()
             self._inflater = inflater_for(codings, begin)
             if self._inflater is None:
                 self._is_plain = True
                 return begin
             self._inflater.feed(begin)
         return await self._inflated(self._inflater)
-
-    async def _begin(self, *, may_be_packed: bool) -> bytes:
-        """The first piece, of two bytes at least where two tell a packed body from another."""
-        begin = await self._read()
-        if len(begin) == 1 and (may_be_packed or begin == GZIP_MAGIC[:1]):
-            begin += await self._read()
-        return begin
 
     async def _inflated(self, inflater: Inflater) -> bytes:
         while not (out := inflater.take()):

@@ -10,14 +10,10 @@ from masa_node.routing.answers.reader import read_whole
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import ListedModel
-from masa_node.upstreams.servers.server import Server, each, entries, get_listing, unix_s, value
+from masa_node.upstreams.servers.server import Server, each, entries, get_listing, paths_of, unix_s, value
 
 _PATHS = {
-    Endpoint.OLLAMA_CHAT: "/api/chat",
-    Endpoint.OLLAMA_GENERATE: "/api/generate",
-    Endpoint.OLLAMA_SHOW: "/api/show",
-    Endpoint.OLLAMA_EMBED: "/api/embed",
-    Endpoint.OLLAMA_EMBEDDINGS: "/api/embeddings",
+    **paths_of("ollama"),
     Endpoint.OPENAI_CHAT: "/v1/chat/completions",
     Endpoint.OPENAI_COMPLETIONS: "/v1/completions",
     Endpoint.OPENAI_RESPONSES: "/v1/responses",

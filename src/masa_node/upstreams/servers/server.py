@@ -51,7 +51,8 @@ class Server(ABC):
 
     `label` is what it is called in words ("Ollama"), `native` the endpoint that its own chat endpoint is. `was_seen`:
     did it answer as such a server does, when it was asked what it is? `probe` is the endpoint that an empty request may
-    be posted to, None if there is none.
+    be posted to, None if there is none. What an `Upstream` has learnt of it are URLs, no more than endpoints: those
+    that `answered` once, and those where it said that the endpoint is `missing`.
     """
 
     label: str
@@ -63,6 +64,8 @@ class Server(ABC):
         self.base = base
         self.key = key
         self.paths = paths
+        self.answered: set[str] = set()
+        self.missing: set[str] = set()
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """The URL that serves this endpoint, percent-encoded; None if the server does not speak it.
@@ -100,7 +103,7 @@ def bearer(key: str) -> Headers:
 
 
 def paths_of(vendor: str) -> dict[Endpoint, str]:
-    """Where the endpoints that this vendor defined are, behind `/v1`: at the same paths as here."""
+    """Where the endpoints that this vendor defined are, at the same paths as here: behind `/v1`, if they have it."""
     return {each: path_of(each).removeprefix("/v1") for each in Endpoint if each.startswith(f"{vendor}.")}
 
 
