@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.api.guard import Guard, GuardRules
-from masa_node.api.origins import fits_hosts, host_rule, origin_rule, read_origin
+from masa_node.api.origins import fits_host, host_rule, origin_rule, read_origin
 from masa_node.chat.errors import ConfigurationError, HostRefused, OriginRefused
 
 EXTENSION = "abcdefghijklmnopabcdefghijklmnop"
@@ -125,7 +125,7 @@ def test_an_origin_that_could_never_match_or_matches_all_is_refused_in_words(ent
     ],
 )
 def test_a_host_is_read_as_people_write_it(entry: str, host: str) -> None:
-    assert fits_hosts([host_rule(entry)], host)
+    assert fits_host(host_rule(entry), host)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -29,7 +30,6 @@ from masa_node.routing.answers.byte_budget import ByteBudget
 
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
-_CHANGING = frozenset({"POST", "DELETE"})
 _PREFLIGHT_AGE_S = b"600"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
 _EXPOSED = frozenset(
@@ -41,28 +41,23 @@ _EXPOSED = frozenset(
 log = structlog.get_logger()
 
 
+@dataclass(slots=True, eq=False)
 class App:
     """The application. Every exception ends here: as an error in the caller's dialect and a line in the log.
 
-    `bodies` bounds those of all requests together.
+    `guard` may be replaced while requests come; `bodies` bounds those of all requests together.
     """
 
-    def __init__(
-        self,
-        guard: Guard,
-        chat: ChatEndpoints,
-        view: NodeView,
-        changes: Changes,
-        events: EventStreams,
-        bodies: ByteBudget,
-    ) -> None:
-        self.guard = guard  # may be replaced while requests come
-        self._chat = chat
-        self._view = view
-        self._changes = changes
-        self._events = events
-        self._bodies = bodies
-        self._around = Around(bodies, self._guarded)
+    guard: Guard
+    _chat: ChatEndpoints
+    _view: NodeView
+    _changes: Changes
+    _events: EventStreams
+    _bodies: ByteBudget
+    _around: Around = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._around = Around(self._bodies, self._guarded)
 
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer one request, or leave its answer cut."""
@@ -160,7 +155,7 @@ class App:
         if path == EVENTS.path:
             await self._events.serve(request, reply, caller, ids, partial(self._may_look_on, entry, head))
             return
-        if head.method in _CHANGING:
+        if head.method in {"POST", "DELETE"}:
             with HeldBody(self._bodies) as body:
                 status, text = await self._changes.carry_out(request, path, caller, body)
             headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]

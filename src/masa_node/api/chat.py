@@ -12,7 +12,7 @@ from masa_node.api.aliasing import Aliasing, alias_header, ways_to
 from masa_node.api.entry import ChatLimits, Entry, Terms, new_id
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import Reply
-from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
+from masa_node.api.http1.request import ClientDisconnected, Head, HttpRequest
 from masa_node.api.plain_chat import Around, PlainChat
 from masa_node.api.reply_sink import ReplySink, named
 from masa_node.api.request_body import HeldBody, read_body
@@ -25,7 +25,7 @@ from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Headers, Privacy, Request, RequestId
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Privacy, Request, RequestId
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.bodies.asking_usage import WITH_STREAM_OPTIONS, asking_usage
 from masa_node.dialects.bodies.glance import glance, renamed
@@ -156,35 +156,27 @@ class ChatEndpoints:
         limits, known = self._limits, entry.terms
         if known is not None and known.limits is limits:
             return known
-        race, privacy = route_of(head.headers, limits.race, entry.caller.ceiling(limits.privacy))
+        headers = head.headers
+        race, privacy = route_of(headers, limits.race, entry.caller.ceiling(limits.privacy))
+        came_by = b",".join(value for name, value in headers if name == _VIA).decode("latin-1")
+        if self._instance in came_by:
+            raise RequestLoop("The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server.")
+        if VIA_PEER in came_by.split(","):  # a node sent it to its LLM URL for a peer: it must not go to a peer again
+            privacy = Privacy.LOCAL
+        passed = [(_TO_LLMS[name], value.decode("latin-1")) for name, value in headers if name in _TO_LLMS]
+        via = f"{came_by},{self._instance}" if came_by else self._instance
         entry.terms = known = Terms(
             limits,
             endpoint,
             race,
-            Privacy.LOCAL if _comes_from_a_peer(head.headers) else privacy,
-            not is_strict(head.headers),
-            self._headers_up(head.headers),
+            privacy,
+            not is_strict(headers),
+            (*passed, (VIA, via)),
             query_up(head.query),
-            any(name == b"content-encoding" for name, _ in head.headers),
+            any(name == b"content-encoding" for name, _ in headers),
             entry.caller.name,
         )
         return known
-
-    def _headers_up(self, headers: HeaderPairs) -> Headers:
-        via = self._instance
-        passed: list[tuple[str, str]] = []
-        for name, value in headers:
-            if name in _TO_LLMS:
-                passed.append((_TO_LLMS[name], value.decode("latin-1")))
-            elif name == _VIA:
-                came_by = value.decode("latin-1")
-                if self._instance in came_by:
-                    raise RequestLoop(
-                        "The LLM URL of this node leads back to this node. Set LLM_CHAT_URL to an LLM server."
-                    )
-                via = f"{came_by},{via}"
-        passed.append((VIA, via))
-        return tuple(passed)
 
 
 def _made(terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float) -> Request:
@@ -202,11 +194,6 @@ def _asking_usage(request: Request) -> Steps[Request]:
         return request
     body = yield from asking_usage(request.body)
     return request if body == request.body else msgspec.structs.replace(request, body=body, asks_usage=True)
-
-
-def _comes_from_a_peer(headers: HeaderPairs) -> bool:
-    """Did a node send this to its LLM URL while it served a peer? Then it must not go to a peer again."""
-    return any(name == _VIA and VIA_PEER in value.decode("latin-1").split(",") for name, value in headers)
 
 
 def _refused(

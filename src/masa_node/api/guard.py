@@ -8,7 +8,7 @@ import msgspec
 
 from masa_node.accounts.access import KEYS_OWNER, OWNERS, Access, Caller
 from masa_node.api.http1.request import HeaderPairs
-from masa_node.api.origins import MAX_PORT, Origin, address_of, fits_hosts, host_rule, origin_rule, read_origin
+from masa_node.api.origins import MAX_PORT, Origin, address_of, fits_host, host_rule, origin_rule, read_origin
 from masa_node.chat.errors import BadHost, ConfigurationError, HostRefused, OriginRefused, Unauthorized
 
 SESSION_PATH = b"/api/v1/console/session"
@@ -106,7 +106,7 @@ class Guard:
         if match is None or int(match["port"] or 0) > MAX_PORT:
             raise BadHost("The Host header is malformed.")
         name = match["name"].decode().lower()
-        if not (_is_usable_address(name) or fits_hosts(self._hosts, name)):
+        if not (_is_usable_address(name) or any(fits_host(rule, name) for rule in self._hosts)):
             raise HostRefused(
                 f"This node does not answer for the host {name!r}, so that web pages cannot reach it by "
                 f"renaming (DNS rebinding). Add it to ALLOWED_HOSTS if it is yours."

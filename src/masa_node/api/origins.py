@@ -6,7 +6,7 @@ because its owner would look for the fault everywhere else; so is one that would
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -41,7 +41,7 @@ class OriginRule(Origin, frozen=True):
         return (
             origin.scheme == self.scheme
             and self.port in (_ANY, origin.port)
-            and (self.host == _ANY or _fits_host(self.host, origin.host))
+            and (self.host == _ANY or fits_host(self.host, origin.host))
         )
 
 
@@ -54,12 +54,8 @@ def read_origin(header: str) -> Origin | None:
     return Origin(scheme, _one_spelling(match["host"]), _port(scheme, match["port"]))
 
 
-def fits_hosts(rules: Iterable[str], name: str) -> bool:
-    """Does one of the rules mean this host (lower case, without port)?"""
-    return any(_fits_host(rule, name) for rule in rules)
-
-
-def _fits_host(rule: str, name: str) -> bool:
+def fits_host(rule: str, name: str) -> bool:
+    """Does the rule mean this host (lower case, without port)?"""
     return name.endswith(rule[1:]) if rule.startswith("*.") else name == rule
 
 

@@ -88,8 +88,7 @@ class ReplySink:
     def _headers(self, attempts: Sequence[Attempt]) -> RawHeaders:
         request = self._request
         headers = request_headers(request.request_id, request.model, attempts)
-        if self._is_native:
-            headers += named(self._dialect, is_native=True)
+        headers += named(self._dialect, is_native=self._is_native)
         if request.alias:
             headers += alias_header(request.alias, request.model)
         if request.asks_usage:

@@ -38,13 +38,12 @@ class Wanted(msgspec.Struct, Generic[Body], frozen=True):
     body: Body
 
 
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """Carries them out. `sessions` are those of the console, `past` is for the requests under way."""
 
-    def __init__(self, actions: OwnerActions, sessions: Sessions, past: history.History) -> None:
-        self.actions = actions
-        self.sessions = sessions
-        self.past = past
+    actions: OwnerActions
+    sessions: Sessions
+    past: history.History
 
     async def carry_out(self, request: HttpRequest, path: str, caller: Caller, held: HeldBody) -> tuple[int, bytes]:
         """Status and JSON. The path is one of `methods_at`. Raises `MasaError`, `ClientDisconnected`."""

@@ -37,21 +37,6 @@ class History(msgspec.Struct, frozen=True):
     price: Price | None = None
 
 
-class Races(msgspec.Struct, frozen=True):
-    """The newest first. `before` leads to the next page; null where there is none."""
-
-    races: list[Race]
-    before: int | None
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """`counted` is False with USAGE=off: nothing is counted. `priced`: do the lines have costs?"""
-
-    counted: bool
-    priced: bool
-    lines: list[UsageLine]
-
-
 class RacesAsked(msgspec.Struct, frozen=True):
     """What may stand in the query of races."""
 
@@ -73,14 +58,15 @@ class UsageAsked(msgspec.Struct, frozen=True):
     cost: Annotated[bool, Meta(description="Add what vendors charge, by list prices (`masa-node[prices]`)")] = False
 
 
-async def races(history: History, caller: Caller, query: Mapping[str, str]) -> Races:
-    """`GET /api/v1/races`. Raises `CallerError`."""
+async def races(history: History, caller: Caller, query: Mapping[str, str]) -> dict[str, list[Race] | int | None]:
+    """`GET /api/v1/races`: the newest first; `before` leads to the next page, if there is one. Raises `CallerError`."""
     try:
         asked = msgspec.convert(query, RacesAsked, strict=False)
     except msgspec.ValidationError as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     given = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not UNSET}
-    return Races(*await history.journal.page(RaceQuery(**given, key=_own(caller))))
+    found, before = await history.journal.page(RaceQuery(**given, key=_own(caller)))
+    return {"races": found, "before": before}
 
 
 def race(history: History, caller: Caller, request_id: str) -> Race:
@@ -111,18 +97,21 @@ def end(history: History, caller: Caller, request_id: str) -> dict[str, int]:
     return {"ended": ended}
 
 
-async def usage(history: History, caller: Caller, query: Mapping[str, str]) -> Usage:
-    """`GET /api/v1/usage`. Raises `CallerError`, `StoreFailed`."""
+async def usage(history: History, caller: Caller, query: Mapping[str, str]) -> dict[str, list[UsageLine] | bool]:
+    """`GET /api/v1/usage`. `counted` is False with USAGE=off: nothing is. `priced`: do the lines have costs?
+
+    Raises `CallerError`, `StoreFailed`.
+    """
     try:
         asked = msgspec.convert(query, UsageAsked, strict=False)
         by, days = groups_of(asked.by), days_of(asked.since)
     except (msgspec.ValidationError, ValueError) as exc:
         raise CallerError(f"The query is not understood: {exc}.") from exc
     if history.ledger is None:
-        return Usage(counted=False, priced=False, lines=[])
+        return {"counted": False, "priced": False, "lines": []}
     price = history.price if asked.cost else None
     query_of = UsageQuery(by, int(time.time() // DAY_S) + 1 - days, _own(caller))
-    return Usage(counted=True, priced=price is not None, lines=await history.ledger.report(query_of, price))
+    return {"counted": True, "priced": price is not None, "lines": await history.ledger.report(query_of, price)}
 
 
 def _own(caller: Caller) -> str | None:
