@@ -12,10 +12,9 @@ from typing import cast
 import click
 import typer
 
-from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
 from masa_node.api.route_headers import FORMAT, FORMAT_FORM, PRIVACY, PRIVACY_FORM, RACE, RACE_FORM, STRICT
-from masa_node.api.routes import GETS
+from masa_node.api.routes import CHANGES, GETS
 from masa_node.api.views.openapi import describe
 from masa_node.chat import errors
 from masa_node.chat.statuses import status_of_kind
@@ -80,7 +79,7 @@ def endpoints() -> str:
         "| endpoint | what it is |",
         "|---|---|",
     ]
-    for path, methods in describe((*GETS, EVENTS), CHANGES)["paths"].items():
+    for path, methods in describe((*GETS, EVENTS, *CHANGES))["paths"].items():
         lines += [f"| `{method.upper()} {path}` | {each['summary']} |" for method, each in methods.items()]
     lines += [
         "",

@@ -1,6 +1,6 @@
 """`/healthz` is about the process, `/readyz` about what is behind it.
 
-Covers: `routes`.
+Covers: `routes`, `node_view`.
 """
 
 import asyncio

@@ -84,6 +84,6 @@ def test_a_post_endpoint_of_openais_is_a_row(sources: Path) -> None:
 
 
 def test_a_get_endpoint_is_a_row(sources: Path) -> None:
-    row = '    GetEndpoint("/api/v1/toys", "Toys"): lambda _view, _asked: ["bear"],\n'
-    write(sources / "api" / "routes.py", "GETS: dict[GetEndpoint, Make] = {\n", row)
+    row = '    NodeEndpoint("/api/v1/toys", "Toys"): lambda _view, _asked: ["bear"],\n'
+    write(sources / "api" / "routes.py", "GETS: dict[NodeEndpoint, Make] = {\n", row)
     run(sources, GET)

@@ -12,10 +12,9 @@ import pytest
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, made_key
 from masa_node.accounts.sessions import hash_of
-from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
-from masa_node.api.routes import GETS
-from masa_node.api.views.openapi import ChangeEndpoint
+from masa_node.api.routes import CHANGES, GETS
+from masa_node.api.views.openapi import NodeEndpoint
 from masa_node.chat.request import Endpoint, Request, RequestId
 from tests.fakes.dialect_samples import OPENAI
 from tests.fakes.llm_server import send
@@ -116,7 +115,7 @@ async def test_where_nobody_needs_a_key_a_program_of_this_machine_sees_everythin
 
 
 def test_every_change_but_these_is_the_owners() -> None:
-    def told(endpoint: ChangeEndpoint) -> str:
+    def told(endpoint: NodeEndpoint) -> str:
         return f"{endpoint.method} {endpoint.path}"
 
     assert [told(each) for each in CHANGES if not each.is_owners] == [

@@ -9,7 +9,6 @@ import structlog
 
 from masa_node.accounts.access import OWNERS, Caller
 from masa_node.api.chat import ChatEndpoints
-from masa_node.api.control.changes import Changes, methods_at
 from masa_node.api.control.events import EVENTS, EventStreams
 from masa_node.api.control.pages import SAFETY, is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
@@ -18,11 +17,12 @@ from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
+from masa_node.api.node_view import NodeView
 from masa_node.api.paths import CHAT_ENDPOINTS, REPLACED, Place, dialect_of_path, not_done_here, place_of
 from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
-from masa_node.api.routes import GET_PATHS, NodeView, is_get, read_out
+from masa_node.api.routes import GET_PATHS, answer_at, methods_at
 from masa_node.api.views import models
 from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName
@@ -51,7 +51,6 @@ class App:
     guard: Guard
     _chat: ChatEndpoints
     _view: NodeView
-    _changes: Changes
     _events: EventStreams
     _bodies: ByteBudget
     _around: Around = field(init=False)
@@ -155,12 +154,7 @@ class App:
         if path == EVENTS.path:
             await self._events.serve(request, reply, caller, ids, partial(self._may_look_on, entry, head))
             return
-        if head.method in {"POST", "DELETE"}:
-            with HeldBody(self._bodies) as body:
-                status, text = await self._changes.carry_out(request, path, caller, body)
-            headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        else:
-            status, headers, text = await read_out(self._view, path, head, caller)
+        status, headers, text = await answer_at(self._view, request, path, caller, self._bodies)
         await reply.whole(status, headers + ids, text)
 
     def _methods_at(self, place: Place) -> list[str]:
@@ -170,8 +164,7 @@ class App:
         path = place.path
         if path == EVENTS.path:
             return ["GET"]  # an answer that does not end has no HEAD
-        is_there = self._view.pages.holds(path) if is_console(path) else is_get(path)
-        return [*(["GET", "HEAD"] if is_there else []), *methods_at(path)]
+        return methods_at(path) if not is_console(path) or self._view.pages.holds(path) else []
 
     def _not_here(self, path: str, caller: Caller) -> UnknownPath:
         if is_console(path):

@@ -17,12 +17,11 @@ from masa_node.accounts.prices import has_prices
 from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
-from masa_node.api.control.changes import Changes
 from masa_node.api.control.events import EventStreams
 from masa_node.api.control.pages import ConsolePages
 from masa_node.api.entry import ChatLimits
 from masa_node.api.guard import Guard
-from masa_node.api.routes import NodeView, Readiness
+from masa_node.api.node_view import NodeView, Readiness
 from masa_node.api.views.history import History
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import OWNER, Privacy, RaceMode, RaceRule
@@ -362,13 +361,13 @@ class Node:
             lambda only_network: self.report(whole=not only_network),
             partial(self._up_to_date, history),
             ConsolePages(read_files() if settings.console == "on" else {}),
+            self.access.sessions,
             self._actions,
             lambda: self.app.guard.needs_key,
         )
-        changes = Changes(self._actions, self.access.sessions, history)
         events = EventStreams(self.access.events, lambda: {"node_id": self.node_id or None, "version": __version__})
         guard = Guard(guard_rules(settings, has_named_keys=self.access.is_needed), self.access)
-        return App(guard, chat, view, changes, events, ByteBudget(bodies_bytes(settings)))
+        return App(guard, chat, view, events, ByteBudget(bodies_bytes(settings)))
 
 
 def make_stake_policy(settings: Settings, http: HttpClient) -> StakeRules:

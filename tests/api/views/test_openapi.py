@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from masa_node.api.control.changes import CHANGES
 from masa_node.api.control.events import EVENTS
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
-from masa_node.api.routes import GET_PATHS, GETS
+from masa_node.api.routes import CHANGES, GET_PATHS, GETS
 from masa_node.api.views.openapi import describe
 from masa_node.chat.request import RUN_PATH
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
 DESCRIBED: dict[str, list[str]] = {
-    path: list(methods) for path, methods in json.loads(json.dumps(describe((*GETS, EVENTS), CHANGES)["paths"])).items()
+    path: list(methods)
+    for path, methods in json.loads(json.dumps(describe((*GETS, EVENTS, *CHANGES))["paths"])).items()
 }
 ENDING = [(path, method) for path, methods in DESCRIBED.items() for method in methods if path != EVENTS.path]
 NOT_SPOKEN = ("speaks the format of this endpoint", "cannot be translated")
@@ -100,7 +100,7 @@ async def test_every_described_path_exists(node: ServingNode) -> None:
 
 
 async def test_bodies_are_described_with_their_bounds() -> None:
-    described = json.loads(json.dumps(describe([], CHANGES)["paths"]))
+    described = json.loads(json.dumps(describe(CHANGES)["paths"]))
     body = described["/api/v1/invites"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert (body["additionalProperties"], body["properties"]["uses"]["maximum"]) == (False, 10_000)
     assert "201" in described["/api/v1/invites"]["post"]["responses"]

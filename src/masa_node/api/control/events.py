@@ -8,9 +8,9 @@ from masa_node.accounts.access import Caller
 from masa_node.accounts.events import Events, Subscriber, frame
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import HttpRequest
-from masa_node.api.views.openapi import GetEndpoint
+from masa_node.api.views.openapi import NodeEndpoint
 
-EVENTS = GetEndpoint(
+EVENTS = NodeEndpoint(
     "/api/v1/events",
     "What happens here, as it happens: `hello`, `began`, `ended`, `changed`, `dropped`",
     "text/event-stream",

@@ -17,33 +17,26 @@ Json = dict[str, object]
 _FORM_NAME = r"^[A-Za-z0-9_.\[\]-]{1,64}$"  # OpenAI's are all of this kind: `timestamp_granularities[]`
 
 
-class GetEndpoint(msgspec.Struct, frozen=True):
-    """What can be read: `{account}`, `{model}`, `{request_id}` and `{file}` in its path stand for any.
+class NodeEndpoint(msgspec.Struct, frozen=True):
+    """What can be read, changed or ended. Parts of its path in braces stand for any.
 
-    `query` is what may stand in its query.
+    `query` is what may stand in its query, `body` what it takes, `status` that of success. `is_owners`: only they may.
     """
 
     path: str
     about: str
     media_type: str = "application/json"
     query: type[msgspec.Struct] | None = None
+    method: str = "GET"
+    body: type[msgspec.Struct] | None = None
+    status: int = 200
+    is_owners: bool = False
 
     @property
     def content_type(self) -> bytes:
         """As the header of that name has it: text says that it is UTF-8."""
         is_unsaid = self.media_type.startswith("text/") and "charset=" not in self.media_type
         return (self.media_type + "; charset=utf-8" * is_unsaid).encode()
-
-
-class ChangeEndpoint(msgspec.Struct, frozen=True):
-    """What changes or ends something. `body` is what it takes, `status` that of success. `is_owners`: see `Caller`."""
-
-    method: str
-    path: str
-    about: str
-    body: type[msgspec.Struct] | None = None
-    status: int = 200
-    is_owners: bool = False
 
 
 def _header(name: str, about: str, schema: Json, place: str = "header") -> Json:
@@ -90,12 +83,11 @@ _MODEL_IN_BODY: Json = {"type": "string", "maxLength": 256, "minLength": 1}
 _JSON_OBJECT: Json = {"application/json": {"schema": {"type": "object"}}}
 
 
-def describe(gets: Iterable[GetEndpoint], changes: Iterable[ChangeEndpoint] = ()) -> Json:
+def describe(endpoints: Iterable[NodeEndpoint]) -> Json:
     """The whole description."""
     paths: dict[str, Json] = {path: {"post": _chat_operation(endpoint, path)} for path, endpoint in _POSTS.items()}
-    paths |= {each.path: {"get": _get_operation(each)} for each in gets}
-    for each in changes:
-        paths.setdefault(each.path, {})[each.method.lower()] = _change_operation(each)
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -186,24 +178,15 @@ def _taken(endpoint: Endpoint, body: Json) -> Json:
     return {"application/json": {"schema": body}, FORM_TYPE: {"schema": form}}
 
 
-def _get_operation(endpoint: GetEndpoint) -> Json:
+def _operation(endpoint: NodeEndpoint) -> Json:
     media_type = endpoint.media_type.partition(";")[0]
     content: Json = {media_type: {"schema": {"type": "string"}}} if media_type != "application/json" else _JSON_OBJECT
     parameters = [*_parameters(endpoint.path), *_in_query(endpoint.query)]
-    return {
-        "operationId": f"get_{_id_of(endpoint.path) or 'root'}",
+    operation: Json = {
+        "operationId": f"{endpoint.method.lower()}_{_id_of(endpoint.path) or 'root'}",
         "summary": endpoint.about,
         **({"parameters": parameters} if parameters else {}),
-        "responses": _responses(endpoint.about, content),
-    }
-
-
-def _change_operation(endpoint: ChangeEndpoint) -> Json:
-    operation: Json = {
-        "operationId": f"{endpoint.method.lower()}_{_id_of(endpoint.path)}",
-        "summary": endpoint.about,
-        "parameters": _parameters(endpoint.path),
-        "responses": _responses(endpoint.about, _JSON_OBJECT, endpoint.status),
+        "responses": _responses(endpoint.about, content, endpoint.status),
     }
     if endpoint.body is not None:
         schema = _schema_of(endpoint.body)

@@ -1,6 +1,6 @@
 """Endpoints that change the node: who may, what each does, and what is refused. Sessions of the console.
 
-Covers: `changes`, `owner`.
+Covers: `control.owner`.
 """
 
 import json
@@ -11,10 +11,10 @@ import pytest
 
 from masa_node.accounts.key_file import change_keys
 from masa_node.accounts.keys import KeyRules, NamedKey, made_key
-from masa_node.api.control.changes import CHANGES, MAX_BODY_BYTES, methods_at
 from masa_node.api.control.owner import InviteWanted, LinkGiven, TokenGiven
 from masa_node.api.paths import PEER_VERBS
-from masa_node.api.views.openapi import ChangeEndpoint
+from masa_node.api.routes import CHANGES, MAX_BODY_BYTES, methods_at
+from masa_node.api.views.openapi import NodeEndpoint
 from tests.api.console_session import SESSION, a_token, ask, bearer, exchanged, signed_in
 from tests.api.raw_http import ask_once, chat, get, head, line_to, post
 from tests.api.serving import ServingNode
@@ -57,7 +57,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, str]) -> It
         yield running
 
 
-def target_of(endpoint: ChangeEndpoint) -> bytes:
+def target_of(endpoint: NodeEndpoint) -> bytes:
     path = endpoint.path.replace("{invite_id}", "0" * 8).replace("{node_id}", A).replace("{verb}", "block")
     return path.encode()
 
@@ -133,7 +133,7 @@ async def test_a_session_asks_llms_as_the_owner_does(locked: ServingNode) -> Non
 
 @pytest.mark.parametrize("endpoint", OWNERS, ids=lambda each: f"{each.method} {each.path}")
 async def test_seeing_the_node_is_not_enough_to_change_it(
-    alone: ServingNode, locked: ServingNode, keys: dict[str, str], endpoint: ChangeEndpoint
+    alone: ServingNode, locked: ServingNode, keys: dict[str, str], endpoint: NodeEndpoint
 ) -> None:
     for node, key in ((alone, b""), (locked, bearer("secret")), (locked, bearer(keys["guest"]))):
         reply = await ask(node, endpoint.method.encode(), target_of(endpoint), key, {} if endpoint.body else None)
@@ -291,6 +291,6 @@ def test_the_longest_of_everything_fits_into_a_body() -> None:
 
 
 @pytest.mark.parametrize("endpoint", CHANGES, ids=lambda each: f"{each.method} {each.path}")
-def test_a_row_is_found_by_its_path(endpoint: ChangeEndpoint) -> None:
+def test_a_row_is_found_by_its_path(endpoint: NodeEndpoint) -> None:
     assert endpoint.method in methods_at(target_of(endpoint).decode().replace("{request_id}", "r"))
     assert methods_at(endpoint.path + "/more/than/this") == []
