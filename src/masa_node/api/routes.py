@@ -6,6 +6,7 @@ alone: see `Caller.may_change`.
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import cast
@@ -287,10 +288,16 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{\w+\\\}", "([^/]+)", escaped), re.DOTALL)
 
 
-_PATTERNS = [(endpoint, _pattern(endpoint.path)) for endpoint in _MAKERS]
+_PATTERNS = [(endpoint, _pattern(endpoint.path)) for endpoint in _MAKERS if "{" in endpoint.path]
+_FIXED: defaultdict[str, list[tuple[NodeEndpoint, tuple[str, ...]]]] = defaultdict(list)
+for _endpoint in _MAKERS:
+    if "{" not in _endpoint.path:
+        _FIXED[_endpoint.path.removeprefix(AT_CLOUDFLARES)].append((_endpoint, ()))
 
 
 def _at(path: str) -> list[tuple[NodeEndpoint, tuple[str, ...]]]:
+    if path in _FIXED:
+        return _FIXED[path]
     matches = ((endpoint, pattern.fullmatch(path)) for endpoint, pattern in _PATTERNS)
     return [(endpoint, match.groups()) for endpoint, match in matches if match is not None]
 
