@@ -1,7 +1,4 @@
-"""Whole answers while they are read: the budget that all of them share.
-
-Covers: `gathered`.
-"""
+"""Whole answers while they are read: the budget that all of them share."""
 
 import asyncio
 import gc
@@ -17,8 +14,7 @@ from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers import reader
-from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.answers.gathered import Gathered
+from masa_node.routing.answers.byte_budget import ByteBudget, Pieces
 from masa_node.routing.answers.reader import ANSWERS, read_whole, take_answer
 from masa_node.routing.provider import Sign, Taker, no_sign
 from tests.fakes.sinks import TakesAll
@@ -156,7 +152,7 @@ async def test_the_body_of_an_error_counts_while_it_is_read() -> None:
 @pytest.mark.untraced
 def test_a_body_that_comes_byte_by_byte_takes_little_more_than_its_bytes() -> None:
     count = 200_000
-    held = Gathered(10_000_000)
+    held = Pieces()
     tracemalloc.start()
     try:
         for _ in range(count):
@@ -176,7 +172,7 @@ async def test_large_and_small_pieces_stay_in_order() -> None:
 
 def test_a_body_in_one_piece_is_that_piece() -> None:
     piece = b"x" * 100_000
-    held = Gathered(1_000_000)
+    held = Pieces()
     held.add(piece)
     assert held.whole() is piece
 

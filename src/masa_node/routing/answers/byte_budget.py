@@ -4,15 +4,14 @@ A bound on each one alone is no bound: sixteen answers of 64 MB are a gigabyte. 
 it is spent the largest that is still growing goes, so that one provider's huge answer never costs others theirs.
 """
 
-from abc import ABC, abstractmethod
 from io import BytesIO
 
-from masa_node.chat.errors import MasaError
+from masa_node.chat.errors import MasaError, MemoryFull
 
 OVERHEAD_BYTES = 128  # of the objects in which the bytes of one answer or body are
 
 
-class Pieces(ABC):
+class Pieces:
     """The bytes of one answer or body, in one place however they were cut.
 
     `add` each, then take the `whole`, once. One alone is given as it came, more are joined as they come. With a
@@ -50,9 +49,12 @@ class Pieces(ABC):
         if self._is_lost:
             raise self.lost()
 
-    @abstractmethod
     def lost(self) -> MasaError:
-        """Why they are not: there was no room for them."""
+        """Why they are not: there was no room for them. By default they are an answer's."""
+        return MemoryFull(
+            "this node holds as many bytes of whole answers as it may, and this was the largest of them. Ask for a "
+            "stream, or again later."
+        )
 
     def whole(self) -> bytes:
         """All of them. They are not kept here, but count against the budget until `release`; nobody drops them now."""

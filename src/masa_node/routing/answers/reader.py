@@ -21,8 +21,7 @@ from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import MAX_FRAME_BYTES
 from masa_node.dialects.opening import Shape, shape_of
 from masa_node.dialects.passed.openai_media import is_bytes
-from masa_node.routing.answers.byte_budget import ByteBudget
-from masa_node.routing.answers.gathered import Gathered
+from masa_node.routing.answers.byte_budget import ByteBudget, Pieces
 from masa_node.routing.answers.relay import Relay
 from masa_node.routing.answers.sound import may_be_sound, sound_answer
 from masa_node.routing.provider import Response, Sign, no_sign
@@ -104,19 +103,20 @@ async def _open(read: Read, dialect: Dialect, *, is_stream: bool) -> tuple[bytes
 
 async def read_whole(response: Response, limit_bytes: int) -> bytes:
     """The whole body; the response is closed in every case. Raises `NotAnAnswer` beyond the limit, `BrokenAnswer`."""
-    return await _gather(response, response.read_piece, Gathered(limit_bytes))
+    return await _gather(response, response.read_piece, Pieces(), limit_bytes)
 
 
-async def _gather(response: Response, read: Read, gathered: Gathered, begun: bytes = b"") -> bytes:
-    """The same, within a budget: raises `MemoryFull`, too. `begun` was read already."""
+async def _gather(response: Response, read: Read, pieces: Pieces, limit_bytes: int, begun: bytes = b"") -> bytes:
+    """The same, within the budget of `pieces`: raises `MemoryFull`, too. `begun` was read already."""
     try:
-        if begun:
-            gathered.add(begun)
-        while piece := await read():
-            gathered.add(piece)
+        while piece := begun or await read():
+            if pieces.size + len(piece) > limit_bytes:
+                raise NotAnAnswer(f"the answer is larger than {limit_bytes} bytes.")
+            pieces.add(piece)
+            begun = b""
     finally:
         response.close()
-    return gathered.whole()
+    return pieces.whole()
 
 
 async def check_status(response: Response, dialect: Dialect) -> None:
@@ -129,13 +129,13 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
     if response.status > LAST_STATUS:
         raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
-    gathered = Gathered(MAX_ERROR_BYTES, ANSWERS)
+    pieces = Pieces(ANSWERS)
     try:
-        body = await _gather(response, response.read_piece, gathered)
+        body = await _gather(response, response.read_piece, pieces, MAX_ERROR_BYTES)
     except EncodedAnswer as exc:
         raise _error(response, f", and {exc.message}") from exc
     finally:
-        gathered.release()
+        pieces.release()
     small = await readable(in_utf8(body), ANSWER_DEPTH)
     is_json = is_json_error(small)
     if is_json:
@@ -162,15 +162,15 @@ def _encoding(response: Response) -> str:
 async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
     if begun.lstrip().startswith(_PAGE) and b"\0" not in begun:
         raise _no_answer(response, "the body is a page, not a JSON object", begun)
-    gathered = Gathered(MAX_ANSWER_BYTES, ANSWERS)
+    pieces = Pieces(ANSWERS)
     usage = Usage()
     try:
-        body = await _gather(response, read, gathered, begun)
+        body = await _gather(response, read, pieces, MAX_ANSWER_BYTES, begun)
         await _check_whole(response, body, dialect, usage, endings)
     except BaseException:
-        gathered.release()
+        pieces.release()
         raise
-    return WholeAnswer(response.status, passed_back(response.headers), body, dialect.name, usage, gathered.release)
+    return WholeAnswer(response.status, passed_back(response.headers), body, dialect.name, usage, pieces.release)
 
 
 async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
