@@ -106,7 +106,7 @@ class ChatEndpoints:
             row = None if is_odd else way.row(peeked.model, terms.endpoint)
             if row is None:
                 return None
-            request = _made(terms, peeked, body, entry.own_id or new_id(), way.shared().loop.time())
+            request = _made(terms, peeked, body, entry.own_id or new_id(), way.common.loop.time())
             if self._limits.asks_usage:
                 request = at_once(_asking_usage(request))
             self._access.enter(caller, request)

@@ -32,7 +32,7 @@ class Dispatcher:
         self._refresh = refresh
         candidates = Candidates(catalog, refresh, self.stats.health, rules)
         self.common = Common(admission, candidates, self.stats, observe)
-        self.plain = PlainWay(catalog, admission, self.common)
+        self.plain = PlainWay(catalog, self.common)
 
     async def answer(self, request: Request, sink: Sink, on_sign: Sign = no_sign) -> Outcome:
         """Have one request answered, and give the answer to `sink`, or why there is none. How it went comes back.

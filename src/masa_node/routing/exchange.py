@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import CoroutineType
 from typing import Any, Protocol
-
-import msgspec
 
 from masa_node.chat.answer import WRITTEN, Answer, ChunkWriter, StreamedAnswer, WholeAnswer
 from masa_node.chat.errors import CallerStalled, ErrorInStream, FirstPieceTimeout, MasaError, ProviderError, Stalled
@@ -96,13 +96,24 @@ class Host(Protocol):
         ...
 
 
-class Common(msgspec.Struct):
-    """What all exchanges of a dispatcher have in common. `observe` gets each outcome."""
+@dataclass(eq=False)
+class Common:
+    """What all requests of a dispatcher have in common. `observe` gets each outcome."""
 
     admission: SlotPool
     candidates: Candidates
     stats: ProviderStats
     observe: Observe
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that runs, looked up once."""
+        return asyncio.get_running_loop()
+
+    @cached_property
+    def now_s(self) -> Callable[[], float]:
+        """The exact clock, of which nothing but differences are told."""
+        return exact_clock(self.loop)
 
 
 class Exchange:
@@ -119,8 +130,8 @@ class Exchange:
     ) -> None:
         self._request = request
         self._common = common
-        self.loop = asyncio.get_running_loop()
-        self._now_s = exact_clock(self.loop)  # of which nothing but differences are told
+        self.loop = common.loop
+        self._now_s = common.now_s
         self._came_s, self._began_s = let_in or (self.loop.time(), self._now_s())
         self._admitted_s = None if let_in is None else 0.0
         self._has_slot = let_in is not None

@@ -7,9 +7,8 @@ the first piece as if nothing had been read, after it from the next one on. So t
 See docs/decisions/0026-the-plain-way.md.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import msgspec
@@ -32,7 +31,6 @@ from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider,
 from masa_node.routing.racing.patience import Asked
 from masa_node.routing.running.idle import LOOKS, Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
-from masa_node.routing.running.sweep import Sweep
 
 MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 128 MB
 MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
@@ -49,15 +47,6 @@ class Row(msgspec.Struct, frozen=True):
     health: Health
 
 
-class Shared(msgspec.Struct, frozen=True):
-    """What all requests of a dispatcher that are on the plain way have in common. `now_s` is the exact clock."""
-
-    common: Common
-    sweep: Sweep
-    loop: asyncio.AbstractEventLoop
-    now_s: Callable[[], float]
-
-
 class Plain:
     """One request on the plain way, until it is over or goes on in a task. `cancel` it until then.
 
@@ -65,22 +54,22 @@ class Plain:
     """
 
     __slots__ = (
-        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_exchange", "_host", "_is_ending", "_look_s"),
-        *("_now", "_on_sign", "_pieces", "_received", "_request", "_response", "_row", "_seen_s", "_shape"),
-        *("_shared", "_silence", "_size", "_stream", "_tracker", "_write"),
+        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_host", "_is_ending"),
+        *("_look_s", "_now", "_on_sign", "_pieces", "_received", "_request", "_response", "_row", "_seen_s", "_shape"),
+        *("_silence", "_size", "_stream", "_tracker", "_write"),
     )
 
     def __init__(
-        self, request: Request, row: Row, now: AskedNow, host: Host, shared: Shared, on_sign: Sign = no_sign
+        self, request: Request, row: Row, now: AskedNow, host: Host, common: Common, on_sign: Sign = no_sign
     ) -> None:
         self._request = request
         self._row = row
         self._now = now
         self._host: Host | None = host
-        self._shared = shared
+        self._common = common
         self._on_sign = on_sign
-        self._came_s = shared.loop.time()
-        self._began_s = shared.now_s()
+        self._came_s = common.loop.time()
+        self._began_s = common.now_s()
         self._look_s = 0.0  # not to be looked at before
         self._seen_s: float | None = None  # when there was a sign of life
         self._response: OpenResponse | None = None
@@ -92,7 +81,7 @@ class Plain:
         self._stream: AnswerStream | None = None  # from the first piece on
         self._answer_bytes = 0  # that were given out
         now.listen_for_whole(self.came, self._take_whole)
-        shared.sweep.add(self)
+        common.admission.sweep.add(self)
 
     def came(self) -> None:
         """Something came from the server, or nothing more will."""
@@ -132,8 +121,8 @@ class Plain:
     def _made_exchange(self) -> tuple[Exchange, Asked]:
         """What goes on with the request where it is no whole answer in one piece, or where that is still to be seen."""
         if self._asked is None:
-            row, shared, let_in = self._row, self._shared, (self._came_s, self._began_s)
-            exchange = self._exchange = Exchange(self._request, shared.common, self._on_sign, let_in)
+            row, let_in = self._row, (self._came_s, self._began_s)
+            exchange = self._exchange = Exchange(self._request, self._common, self._on_sign, let_in)
             exchange.made.race = None if row.provider.is_local else self._request.race.mode  # as of one peer
             self._asked = exchange.made.go_on_with(row.provider, row.health, self._now, self._came_s)
             self._asked.seen_s = self._seen_s
@@ -148,7 +137,7 @@ class Plain:
         piece, is_over = response.take_unpacked(), response.is_read
         if is_over and piece and not self._pieces and self._give_whole(passed_back(response.headers), piece, response):
             return
-        self._seen_s = self._shared.loop.time()
+        self._seen_s = self._common.loop.time()
         if piece:
             self._pieces.append(piece)
             self._size += len(piece)
@@ -215,9 +204,9 @@ class Plain:
             return False
         if now.dialect.fault_of_whole(body, usage, choices) is not None or not now.endings.judge_whole(choices):
             return False
-        request, row, shared = self._request, self._row, self._shared
+        request, row, common = self._request, self._row, self._common
         provider, health = row.provider, row.health
-        now_s, took_s = shared.loop.time(), shared.now_s() - self._began_s
+        now_s, took_s = common.loop.time(), common.now_s() - self._began_s
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
         if not host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt):
             return False
@@ -229,11 +218,11 @@ class Plain:
         health.answered(took_s, now_s)
         health.running -= 1
         if not provider.is_local:
-            shared.common.stats.latency.note(request.model, took_s)
-        shared.sweep.discard(self)
-        shared.common.admission.release(request.requester or "")
+            common.stats.latency.note(request.model, took_s)
+        common.admission.sweep.discard(self)
+        common.admission.release(request.requester or "")
         try:
-            shared.common.observe(Outcome(  # its first piece is its last
+            common.observe(Outcome(  # its first piece is its last
                 request.request_id, request.endpoint, request.model, True, request.wants_stream, _OK, None,  # noqa: FBT003
                 provider.name, (attempt,), len(request.body), size, 1, usage.input_tokens, usage.output_tokens,
                 0.0, took_s, took_s, None if provider.is_local else request.race.mode, 0, request.requester,
@@ -267,7 +256,7 @@ class Plain:
         self._received = answer.received
         self._pieces.clear()
         self._is_ending = False
-        self._silence = Silence(self._request.idle_timeout_s, self._shared.loop.time())
+        self._silence = Silence(self._request.idle_timeout_s, self._common.loop.time())
         self._now.answered(answer.usage)
         exchange, asked = self._made_exchange()
         exchange.made.won(asked, answer)
@@ -355,7 +344,7 @@ class Plain:
         """Have the task tell of it; or the loop's log, where the answer was given already: was it?"""
         host = self._host
         if host is None:
-            self._shared.loop.call_exception_handler({"message": "bug behind an answer", "exception": error})
+            self._common.loop.call_exception_handler({"message": "bug behind an answer", "exception": error})
         else:
             self._leave(host, _raised(error))
         return host is None
@@ -370,7 +359,7 @@ class Plain:
         self._host = None
         if self._stream is not None:
             self._stream.tracker.part()
-        self._shared.sweep.discard(self)
+        self._common.admission.sweep.discard(self)
         exchange, _ = self._made_exchange()
         exchange.given(self._answer_bytes)
         return exchange

@@ -5,15 +5,11 @@ That is the one own server that serves it; or, where no own server does, the one
 See docs/decisions/0026-the-plain-way.md.
 """
 
-import asyncio
-
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, RaceMode, Request
-from masa_node.routing.admission import SlotPool
 from masa_node.routing.catalog import Catalog
 from masa_node.routing.exchange import Common, Host
-from masa_node.routing.plain import Plain, Row, Shared
+from masa_node.routing.plain import Plain, Row
 from masa_node.routing.provider import AskNow, Sign, no_sign
-from masa_node.routing.running.exact_clock import exact_clock
 
 MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have none
 
@@ -21,14 +17,12 @@ MAX_ROWS = 1024  # pairs of model and endpoint; names that nobody serves have no
 class PlainWay:
     """The table of what can be asked so, and the way in. The table holds for one state of the catalog."""
 
-    def __init__(self, catalog: Catalog, admission: SlotPool, common: Common) -> None:
+    def __init__(self, catalog: Catalog, common: Common) -> None:
         self._catalog = catalog
-        self._admission = admission
-        self._common = common
+        self.common = common
         self._rows: dict[tuple[str, Endpoint], Row] = {}
         self._generation = -1
-        self._shared: Shared | None = None
-        self.sweep = admission.sweep
+        self.sweep = common.admission.sweep
         self.is_open = True
 
     def row(self, model: str, endpoint: Endpoint) -> Row | None:
@@ -47,33 +41,26 @@ class PlainWay:
         found = self._catalog.find(model, endpoint)
         every = found.own or found.peers
         ask_now: AskNow | None = getattr(every[0], "ask_now", None) if len(every) == 1 else None
-        return Row(every[0], ask_now, self._common.stats.health.of(every[0].name)) if ask_now is not None else None
+        return Row(every[0], ask_now, self.common.stats.health.of(every[0].name)) if ask_now is not None else None
 
     def begin(self, row: Row, request: Request, host: Host, on_sign: Sign = no_sign) -> Plain | None:
         """Have it answered, if that is plain; None, and nothing has happened, if not. `host` is told all else,
         `on_sign` of signs of life, once it goes on in a task.
         """
-        provider, stats, shared = row.provider, self._common.stats, self._shared or self.shared()
+        provider, common = row.provider, self.common
+        admission, stats = common.admission, common.stats
         if not self.is_open or row.health.failures or request.translates_beside or stats.watch is not None:
             return None
-        if not (provider.is_local or self._common.candidates.may_be_all(provider, request.privacy)):
+        if not (provider.is_local or common.candidates.may_be_all(provider, request.privacy)):
             return None
         peer = request.requester or ""
-        if not self._admission.acquire_now(peer):
+        if not admission.acquire_now(peer):
             return None
         asked = row.ask_now(request)
         if asked is None:
-            self._admission.release(peer)
+            admission.release(peer)
             return None
         row.health.running += 1
         if not provider.is_local and request.race.mode is RaceMode.HEDGE:
-            stats.budget.asked(shared.loop.time())  # as a race does that has one peer to ask
-        return Plain(request, row, asked, host, shared, on_sign)
-
-    def shared(self) -> Shared:
-        """What its requests have in common; the running loop is looked up once."""
-        shared = self._shared
-        if shared is None:
-            loop = asyncio.get_running_loop()
-            shared = self._shared = Shared(self._common, self.sweep, loop, exact_clock(loop))
-        return shared
+            stats.budget.asked(common.loop.time())  # as a race does that has one peer to ask
+        return Plain(request, row, asked, host, common, on_sign)

@@ -164,7 +164,7 @@ class PeerServer:
         if len(body) != header.body_bytes or (len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)):
             return False
         way = self._dispatcher.plain
-        now_s = way.shared().loop.time()
+        now_s = way.common.loop.time()
         row, quota = way.row(header.model, endpoint), self._quotas.of(peer, now_s)
         if row is None or endpoint in _NOT_PLAIN or not self._hooks.is_vetted(peer):
             return False
