@@ -22,8 +22,7 @@ from masa_node.routing.racing.patience import Patience
 from masa_node.routing.racing.provider_stats import ProviderStats
 from masa_node.routing.racing.race_runner import RaceRunner
 from masa_node.routing.running.exact_clock import exact_clock
-from masa_node.routing.running.idle import LONGEST_WITHOUT_COUNTED, IdleTimer
-from masa_node.routing.stalled_caller import STALL_S, StalledCaller
+from masa_node.routing.standstill import Standstill
 
 Observe = Callable[[Outcome], None]
 
@@ -143,7 +142,6 @@ class Exchange:
         self._status = STATUS_CALLER_GONE
         self._answer_bytes = 0
         self._writing = False
-        self._caller_is_slow = False
 
     async def give(self, sink: Sink) -> None:
         """All of the answer, or why there is none. Raises nothing but what the sink does."""
@@ -151,7 +149,12 @@ class Exchange:
             answer = await self.answer()
             if isinstance(answer, WholeAnswer):
                 self._leave_slot()
-            await self._taken(sink.head(answer, self.made.trail))
+            written = sink.head(answer, self.made.trail)
+            if isinstance(answer, WholeAnswer) or written is WRITTEN:
+                await written
+            else:
+                async with self.still:
+                    await self.still.taken(written)
         except MasaError as error:
             self._status = status_of(error)
             await self._failed(error, sink)
@@ -160,20 +163,17 @@ class Exchange:
             await sink.end(answer.body)
             self.ended(None, len(answer.body))
             return
-        await self._to_the_end(self.send(answer, sink), sink)
+        await self._to_the_end(answer, sink)
 
     async def go_on(self, sink: Sink, rest: Awaitable[None] | None = None) -> None:
         """What is left of a stream of which pieces were `given`; `rest` is that of the last one."""
         if isinstance(self._answer, StreamedAnswer):
-            await self._to_the_end(self.send(self._answer, sink, rest or WRITTEN), sink)
+            await self._to_the_end(self._answer, sink, rest or WRITTEN)
 
-    async def stop(self, sink: Sink, *, had_signs: bool) -> None:
-        """Nothing has come of the rest of a stream for too long."""
-        await self._to_the_end(self._idle_end(had_signs=had_signs), sink)
-
-    async def _to_the_end(self, rest: Awaitable[None], sink: Sink) -> None:
+    async def _to_the_end(self, answer: StreamedAnswer, sink: Sink, rest: Awaitable[None] | None = None) -> None:
+        """Every piece, in order; with `rest` only those that `next_piece` gives, once that is over."""
         try:
-            await rest
+            await self._send(answer, sink, rest)
             self._leave_slot()
             await sink.end(b"")
             self.ended(None)
@@ -194,23 +194,6 @@ class Exchange:
         if isinstance(self._answer, StreamedAnswer):
             self._answer.close()
         self._common.admission.release(self._request.requester or "")
-
-    async def _taken(self, written: Awaitable[None]) -> None:
-        """Wait for the caller to take this. Raises `CallerStalled` where its slot has to go to another meanwhile."""
-        if written is WRITTEN or not self._has_slot:
-            await written
-            return
-        since_s = self.loop.time()
-        try:
-            async with StalledCaller(self._common.admission, self._request.requester or ""):
-                await written
-        finally:
-            self._caller_is_slow |= self.loop.time() - since_s >= STALL_S
-
-    async def _idle_end(self, *, had_signs: bool) -> None:
-        if not self._has_given_all():
-            raise self._stalled(had_signs=had_signs)
-        self.made.succeeded()
 
     async def answer(self) -> Answer:
         """The answer, with its first valid piece. An error of an LLM that the caller should see is an answer too.
@@ -263,37 +246,34 @@ class Exchange:
         self._answer = answer
         self._status = answer.status
         self._first_piece_s = self._now_s() - self._began_s
+        if isinstance(answer, StreamedAnswer):
+            request, slots = self._request, self._common.admission
+            self.still = Standstill(answer, request.idle_timeout_s, slots, request.requester or "", self.loop.time())
 
     def given(self, size: int) -> None:
         """So many bytes of it went to the caller."""
         self._answer_bytes += size
 
-    async def send(self, answer: StreamedAnswer, sink: Sink, rest: Awaitable[None] | None = None) -> None:
-        """Give every piece of the answer to the sink, in order; returns when the answer has ended whole.
-
-        With `rest` only those are given that `next_piece` gives, once that is over.
+    async def _send(self, answer: StreamedAnswer, sink: Sink, rest: Awaitable[None] | None) -> None:
+        """Raises `BrokenAnswer` when it was cut; `Stalled`, `CallerStalled`: see `Standstill`.
 
         Whatever happens to the LLM after its terminal frame, or after its finish where it has none, is no matter.
-
-        Raises `BrokenAnswer` when it was cut, `Stalled` when nothing came for the request's idle time.
-        Backpressure: the next piece is taken when it has returned.
         """
-        async with IdleTimer(self._request.idle_timeout_s, signs=answer.received, counted=answer.frames) as idle:
-            try:
-                await self._pass_on(answer, sink, idle, rest)
-            except ProviderError as exc:
-                if not self._has_given_all():
-                    raise self.made.broke_off(exc, is_its_fault=not self._caller_is_slow) from None
-        if idle.expired and not self._has_given_all():
-            raise self._stalled(had_signs=idle.had_signs)
+        try:
+            async with self.still:
+                await self._pass_on(answer, sink, rest)
+        except (CallerStalled, ProviderError) as error:
+            if not self._has_given_all():
+                if isinstance(error, ProviderError):
+                    self.made.broke_off(error, is_its_fault=isinstance(error, Stalled) or not self.still.was_slow)
+                raise
         self.made.succeeded()
 
-    async def _pass_on(self, answer: StreamedAnswer, sink: Sink, idle: IdleTimer, rest: Awaitable[None] | None) -> None:
+    async def _pass_on(self, answer: StreamedAnswer, sink: Sink, rest: Awaitable[None] | None) -> None:
         def give(piece: bytes) -> Awaitable[None] | None:
             self._answer_bytes += len(piece)
             self._writing = True
             written = write(piece)
-            idle.touch()
             self._writing = written is not WRITTEN and has_to_wait(written)
             return written if self._writing else None
 
@@ -306,11 +286,10 @@ class Exchange:
             if rest is None and flow is not None:  # where each piece has to be waited for, the task may as well read it
                 rest = await flow(give, sink.chunks)
             if rest is not None:
-                await self._taken(rest)
+                await self.still.taken(rest)
                 rest, self._writing = None, False
-                idle.touch()  # the caller's time and the LLM's are not added up
             piece = await next_piece()
-            idle.touch()
+            self.still.came()
 
     def _has_given_all(self) -> bool:
         """Does the caller have an answer that is whole, whatever else was to come?"""
@@ -359,18 +338,6 @@ class Exchange:
             return f"nobody: {nobody}"
         more = f" and {len(names) - MAX_TRAIL} more" if len(names) > MAX_TRAIL else ""
         return ", ".join(names[:MAX_TRAIL]) + more
-
-    def _stalled(self, *, had_signs: bool) -> MasaError:
-        idle_s = self._request.idle_timeout_s
-        if self._writing:
-            return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
-        what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
-        if had_signs:
-            what = (
-                f"no piece of it came for {LONGEST_WITHOUT_COUNTED * idle_s:g} s ({LONGEST_WITHOUT_COUNTED} times "
-                "LLM_IDLE_TIMEOUT), only comments or a part of one"
-            )
-        return self.made.broke_off(Stalled(f"{what}, so the answer was cut."))
 
     def _made_outcome(self) -> Outcome:
         request, answer, attempts = self._request, self._answer, self.made

@@ -29,7 +29,6 @@ from masa_node.routing.exchange import Common, Exchange, Host, has_to_wait
 from masa_node.routing.health import Health
 from masa_node.routing.provider import AskedNow, AskNow, OpenResponse, Provider, Sign, no_sign
 from masa_node.routing.racing.patience import Asked
-from masa_node.routing.running.idle import LOOKS, Silence
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
 
 MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 128 MB
@@ -55,8 +54,8 @@ class Plain:
 
     __slots__ = (
         *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_host", "_is_ending"),
-        *("_look_s", "_now", "_on_sign", "_pieces", "_received", "_request", "_response", "_row", "_seen_s", "_shape"),
-        *("_silence", "_size", "_stream", "_tracker", "_write"),
+        *("_now", "_on_sign", "_pieces", "_request", "_response", "_row", "_seen_s", "_shape", "_size"),
+        *("_stream", "_tracker", "_write"),
     )
 
     def __init__(
@@ -70,7 +69,6 @@ class Plain:
         self._on_sign = on_sign
         self._came_s = common.loop.time()
         self._began_s = common.now_s()
-        self._look_s = 0.0  # not to be looked at before
         self._seen_s: float | None = None  # when there was a sign of life
         self._response: OpenResponse | None = None
         self._pieces: list[bytes] = []  # what was read before the first piece, so that it can be read once more
@@ -103,10 +101,12 @@ class Plain:
 
     def look(self, now_s: float) -> None:
         """See `Waiting`."""
-        if now_s < self._look_s or self._host is None:
+        host = self._host
+        if host is None:
             return
         if self._stream is not None:
-            self._look_at_stream(self._stream, now_s)
+            if self._is_ending or self._exchange.still.is_silent(now_s):
+                self._leave(host, self._exchange.go_on(host.sink))
             return
         request, seen_s = self._request, self._seen_s
         due_s = min(request.first_piece_deadline_s, request.given_up_s)
@@ -253,10 +253,8 @@ class Plain:
     def _begin_stream(self, response: OpenResponse, tracker: Relay, host: Host) -> None:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
-        self._received = answer.received
         self._pieces.clear()
         self._is_ending = False
-        self._silence = Silence(self._request.idle_timeout_s, self._common.loop.time())
         self._now.answered(answer.usage)
         exchange, asked = self._made_exchange()
         exchange.made.won(asked, answer)
@@ -295,7 +293,7 @@ class Plain:
             self._leave(host, self._exchange.go_on(host.sink, passed))
             return
         if stream.tracker.ended:
-            self._is_ending, self._look_s = True, 0.0
+            self._is_ending = True
         if response.is_read and stream.is_light and host.is_ready:
             self._end_stream(stream, response, host)
         elif was_ending or not (self._is_ending and stream.is_light):  # after its end little more may come, or nothing
@@ -313,17 +311,6 @@ class Plain:
         self._exchange.ended(None)
         self._parted().close()  # its connection may be another request's already
         host.over()
-
-    def _look_at_stream(self, stream: AnswerStream, now_s: float) -> None:
-        host, silence = self._host, self._silence
-        if host is None:
-            return
-        if self._is_ending:
-            self._leave(host, self._exchange.go_on(host.sink))
-        elif silence.is_too_long(self._received(), stream.tracker.frames, now_s):
-            self._leave(host, self._exchange.stop(host.sink, had_signs=silence.had_signs(now_s)))
-        else:
-            self._look_s = min(silence.due_s, now_s + self._request.idle_timeout_s / LOOKS)
 
     # ---- how it ends ----
 

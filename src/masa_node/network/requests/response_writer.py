@@ -1,5 +1,6 @@
 """The answer to a peer's request: HEAD, PIECEs, and END or FAIL. A write waits while the requester takes nothing."""
 
+import asyncio
 from collections.abc import Awaitable
 
 from masa_node.chat.answer import WRITTEN, StreamedAnswer, Usage, WholeAnswer
@@ -16,7 +17,6 @@ from masa_node.network.requests.frames import (
     headers_from_peer,
 )
 from masa_node.network.requests.request_reader import RequesterGone
-from masa_node.routing.running.idle import IdleTimer
 
 _PIECE = FrameKind.PIECE  # read off the enum once
 _ALIVE = header_payload(FrameKind.ALIVE, Alive())
@@ -104,13 +104,15 @@ class ResponseWriter:
         return WRITTEN if self._all_now(body, usage) else self._all_in_turn(body, usage, idle_s)
 
     async def _all_in_turn(self, body: bytes, usage: Usage, idle_s: float) -> None:
-        async with IdleTimer(min(idle_s, WHOLE_STALL_S)) as idle:
-            for part in chunks(body):
-                await self.write(part)
-                idle.touch()
-            await self.end(usage)
-        if idle.expired:
-            raise RequesterGone
+        stall_s, loop = min(idle_s, WHOLE_STALL_S), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(stall_s) as stall:
+                for part in chunks(body):
+                    await self.write(part)
+                    stall.reschedule(loop.time() + stall_s)
+                await self.end(usage)
+        except TimeoutError:
+            raise RequesterGone from None
 
     def _all_now(self, body: bytes, usage: Usage) -> bool:
         """The same in one write, if it is short enough; False, and nothing is sent, where it is not."""

@@ -119,13 +119,12 @@ class Attempts:
         if self._winner_health is not None:
             self._winner_health.succeeded(self._loop.time())
 
-    def broke_off(self, error: ProviderError, *, is_its_fault: bool = True) -> ProviderError:
-        """The winner failed after its first piece."""
+    def broke_off(self, error: ProviderError, *, is_its_fault: bool) -> None:
+        """The winner failed with this after its first piece."""
         if self._winner_health is not None and self.winner is not None:
             if is_its_fault:
                 self._winner_health.failed(self._loop.time())
             error.location = error.location or self.winner.location
-        return error
 
     def note_silence(self) -> None:
         """The time for the first piece is over: providers that were still asked did not answer.

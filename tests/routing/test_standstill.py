@@ -12,7 +12,7 @@ from masa_node.chat.outcome import Attempt, Outcome
 from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.provider import Sign
 from masa_node.routing.running.sweep import EVERY_S
-from masa_node.routing.stalled_caller import STALL_S, StalledCaller
+from masa_node.routing.standstill import STALL_S, Standstill
 from tests.fakes.sinks import Keeps, TakesAll
 from tests.routing.scripted import IDLE_S, WHOLE, ScriptedProvider, ScriptedStream, StandsStill, Step, World, all_equal
 from tests.routing.talking import DONE, LAST, PIECE, PlainCaller, TalkingServer
@@ -220,12 +220,16 @@ async def test_a_server_that_gives_up_a_caller_that_takes_nothing_is_not_to_blam
 # ---- peers ----
 
 
+def standing(slots: PeerAdmission | Admission, peer: str = "") -> Standstill:
+    return Standstill(ScriptedStream([]).as_answer(), IDLE_S, slots, peer, asyncio.get_running_loop().time())
+
+
 async def stall(slots: PeerAdmission | Admission, peer: str = "") -> None:
     """Hold a slot of this peer, and wait for it to take something."""
     await slots.acquire(peer)
     try:
-        async with StalledCaller(slots, peer):
-            await asyncio.Event().wait()
+        async with (still := standing(slots, peer)):
+            await still.taken(asyncio.Event().wait())
     finally:
         slots.release(peer)
 
@@ -289,8 +293,8 @@ async def test_one_that_is_cancelled_or_reads_as_it_is_given_up_leaves_no_promis
     async def reads() -> None:
         await main.acquire()
         try:
-            async with StalledCaller(main, ""):
-                await read.wait()
+            async with (still := standing(main)):
+                await still.taken(read.wait())
         finally:
             main.release()
 
