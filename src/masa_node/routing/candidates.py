@@ -84,7 +84,7 @@ class Candidates:
         self._balancer = Balancer(health)
         self.knows = catalog.knows
 
-    def note_winner(self, chosen: Chosen, winner: Provider | None) -> None:
+    def note_winner(self, chosen: Chosen, winner: Provider) -> None:
         """The next turn of the conversation goes to the own server that was asked first, if it was that one.
 
         One that took over after a failure does not keep it: a lost connection should not cost the other's cache.

@@ -5,7 +5,7 @@ what a change costs depends on that provider's own offers only.
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -102,16 +102,13 @@ class _Entry(msgspec.Struct, frozen=True):
     offers: tuple[ModelOffer, ...] | None
 
 
-_Serving = dict[str, tuple[Provider, tuple[ModelOffer, ...]]]  # of one model, by the provider's name
-
-
 @dataclass(slots=True, eq=False)
 class _Model:
-    """The providers of one model; what was found is cached until one of them changes."""
+    """Who serves one model, by name, with its offers of that; what was found is cached until one of them changes."""
 
     loose_key: str
-    own: _Serving = field(default_factory=_Serving)
-    peers: _Serving = field(default_factory=_Serving)
+    own: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
+    peers: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
     found: dict[Endpoint, Found] = field(default_factory=dict[Endpoint, Found])
 
 
@@ -127,7 +124,7 @@ class Catalog:
         self._models: dict[str, _Model] = {}
         self._spellings: dict[str, dict[str, None]] = {}
         self.unlisted: tuple[Provider, ...] = ()
-        self._watchers: dict[object, Changed] = {}
+        self._watchers: dict[Changed, None] = {}
         self.absences = Absences()
         self.generation = 0  # another number after each change
 
@@ -175,9 +172,8 @@ class Catalog:
 
     def watch(self, changed: Changed) -> Callable[[], object]:
         """Call `changed` after each change of what own servers offer. Returns what ends that."""
-        token = object()
-        self._watchers[token] = changed
-        return partial(self._watchers.pop, token, None)
+        self._watchers[changed] = None
+        return partial(self._watchers.pop, changed, None)
 
     def find(self, model: str, endpoint: Endpoint) -> Found:
         """The providers to ask. Names that nobody serves leave no trace here."""
@@ -186,7 +182,7 @@ class Catalog:
             return NOBODY
         found = known.found.get(endpoint)
         if found is None:
-            found = known.found[endpoint] = self._find(known, endpoint)
+            found = known.found[endpoint] = _found(endpoint, self._in_order(known), known.peers.values())
         return found
 
     def find_any_name(self, model: str, endpoint: Endpoint) -> Found:
@@ -204,12 +200,9 @@ class Catalog:
         ]
         if len(takers) != 1:
             return NOBODY
-        offers = takers[0].offers or ()
-        if len(self._own) > 1 and not any(each.any_name is AnyName.DECLARED for each in offers):
+        if len(self._own) > 1 and not any(each.any_name is AnyName.DECLARED for each in takers[0].offers or ()):
             return NOBODY
-        if _is_served_at(endpoint, offers):
-            return Found((takers[0].provider,))
-        return Found((), (), tuple(sorted({other for each in offers for other in each.endpoints})))
+        return _found(endpoint, takers, ())
 
     def knows(self, model: str) -> bool:
         """Does any provider list this model?"""
@@ -220,13 +213,11 @@ class Catalog:
         known = self._known(model)
         if known is None:
             return []
-        serving = chain(self._in_order(known), known.peers.values())
-        return [(provider, offer) for provider, offers in serving for offer in offers]
+        return _offers(chain(self._in_order(known), known.peers.values()))
 
     def all_offers(self) -> Offers:
         """Every offer: own servers' in the order in which they were named, then peers'."""
-        entries = chain(self._own.values(), self._peers.values())
-        return [(entry.provider, offer) for entry in entries for offer in entry.offers or ()]
+        return _offers(chain(self._own.values(), self._peers.values()))
 
     def own_offers(self) -> list[tuple[Provider, tuple[ModelOffer, ...] | None]]:
         """What each own server offers, None where that is not known: the same object until it offers something else."""
@@ -252,30 +243,18 @@ class Catalog:
         models = [self._models[key] for key in islice(spellings, MAX_SPELLINGS)]
         return next((each for each in models if each.own), known or models[0])
 
-    def _find(self, known: _Model, endpoint: Endpoint) -> Found:
-        own = tuple(provider for provider, offers in self._in_order(known) if _is_served_at(endpoint, offers))
-        peers = tuple(provider for provider, offers in known.peers.values() if _is_served_at(endpoint, offers))
-        if own or peers:
-            return Found(own, peers)
-        serving = chain(known.own.values(), known.peers.values())
-        return Found(
-            (), (), tuple(sorted({other for _, offers in serving for each in offers for other in each.endpoints}))
-        )
-
-    def _in_order(self, known: _Model) -> list[tuple[Provider, tuple[ModelOffer, ...]]]:
+    def _in_order(self, known: _Model) -> list[_Entry]:
         """The own servers of a model in the order in which they were named."""
         return [known.own[name] for name in self._own if name in known.own]
 
     def _names(self) -> Iterator[str]:
-        own: set[str] = set()
-        for entry in self._own.values():
-            for key, offers in _by_key(entry).items():
-                if key not in own:
-                    own.add(key)
-                    yield offers[0].model
+        own: dict[str, str] = {}
+        for _, offer in _offers(self._own.values()):
+            own.setdefault(same_model_key(offer.model), offer.model)
+        yield from own.values()
         for key, known in self._models.items():
             if key not in own:
-                yield next(iter(known.peers.values()))[1][0].model
+                yield _offers(known.peers.values())[0][1].model
 
     def _entries(self, provider: Provider) -> dict[str, _Entry]:
         return self._own if provider.is_local else self._peers
@@ -287,7 +266,7 @@ class Catalog:
             known = self._models[key] = _Model(loose_key)
             self._spellings.setdefault(loose_key, {})[key] = None
         serving = known.own if provider.is_local else known.peers
-        serving[provider.name] = (provider, offers)
+        serving[provider.name] = _Entry(provider, offers)
         known.found.clear()
 
     def _withdraw(self, key: str, provider: Provider) -> None:
@@ -305,7 +284,7 @@ class Catalog:
 
     def _own_changed(self) -> None:
         self.unlisted = tuple(entry.provider for entry in self._own.values() if entry.offers is None)
-        for changed in list(self._watchers.values()):
+        for changed in list(self._watchers):
             changed()
 
 
@@ -318,8 +297,20 @@ def _by_key(entry: _Entry) -> dict[str, tuple[ModelOffer, ...]]:
     return by_key
 
 
-def _is_served_at(endpoint: Endpoint, offers: tuple[ModelOffer, ...]) -> bool:
-    return any(endpoint in offer.endpoints for offer in offers)
+def _offers(entries: Iterable[_Entry]) -> Offers:
+    return [(entry.provider, offer) for entry in entries for offer in entry.offers or ()]
+
+
+def _found(endpoint: Endpoint, own: Collection[_Entry], peers: Collection[_Entry]) -> Found:
+    """Those of them that serve it there; else where they serve it otherwise."""
+
+    def serving(entries: Collection[_Entry]) -> tuple[Provider, ...]:
+        return tuple(each.provider for each in entries if any(endpoint in one.endpoints for one in each.offers or ()))
+
+    found = Found(serving(own), serving(peers))
+    if found != NOBODY:
+        return found
+    return Found((), (), tuple(sorted({other for _, offer in _offers(chain(own, peers)) for other in offer.endpoints})))
 
 
 def _compared(name: str) -> str:

@@ -212,8 +212,8 @@ class Exchange:
                     answer = await RaceRunner(request, chosen, attempts, self._common.stats).run()
                 else:
                     answer = await attempts.in_turn(chosen.own)
-                if chosen.conversation is not None:
-                    self._common.candidates.note_winner(chosen, attempts.winner)
+                if chosen.conversation is not None and attempts.winner is not None:
+                    self._common.candidates.note_winner(chosen, attempts.winner.provider)
         except TimeoutError:
             if self.patience.is_given_up:
                 raise FirstPieceTimeout("the requester's time ran out.") from None
@@ -351,7 +351,7 @@ class Exchange:
         return Outcome(  # by position: to name two dozen arguments takes four times as long
             request.request_id, request.endpoint, request.model, self._common.candidates.knows(request.model),
             request.wants_stream, self._status, error,
-            attempts.winner.name if attempts.winner is not None else None, attempts.trail,
+            attempts.winner.provider.name if attempts.winner is not None else None, attempts.trail,
             len(request.body), self._answer_bytes + in_chunks, pieces,
             usage.input_tokens if usage is not None else None, usage.output_tokens if usage is not None else None,
             total_s if self._admitted_s is None else self._admitted_s, self._first_piece_s, total_s,

@@ -39,14 +39,12 @@ class Attempts:
     trail: tuple[Attempt, ...] = ()
     errors: tuple[ProviderError, ...] = ()
     last_error: ProviderError | None = None
-    winner: Provider | None = None
+    winner: Asked | None = None
     race: RaceMode | None = None
     hedges: int = 0
     ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
-    _winner_asked_s: float = 0.0
-    _winner_health: Health | None = None
     _doubtful: tuple[Health, ...] = ()
-    _silent: tuple[tuple[int, Health, float], ...] = ()
+    _silent: tuple[tuple[int, Asked], ...] = ()  # with their places in the trail
 
     async def in_turn(self, providers: Sequence[Provider]) -> Answer:
         """The answer of the first that gives one. Raises the most useful `ProviderError` when none does."""
@@ -116,15 +114,15 @@ class Attempts:
 
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""
-        if self._winner_health is not None:
-            self._winner_health.succeeded(self._loop.time())
+        if self.winner is not None:
+            self.winner.health.succeeded(self._loop.time())
 
     def broke_off(self, error: ProviderError, *, is_its_fault: bool) -> None:
         """The winner failed with this after its first piece."""
-        if self._winner_health is not None and self.winner is not None:
+        if self.winner is not None:
             if is_its_fault:
-                self._winner_health.failed(self._loop.time())
-            error.location = error.location or self.winner.location
+                self.winner.health.failed(self._loop.time())
+            error.location = error.location or self.winner.provider.location
 
     def note_silence(self) -> None:
         """The time for the first piece is over: providers that were still asked did not answer.
@@ -132,11 +130,11 @@ class Attempts:
         It counts as a failure of those that had half of the time or more.
         """
         now_s, trail = self._loop.time(), list(self.trail)
-        for index, health, asked_s in self._silent:
+        for index, asked in self._silent:
             trail[index] = msgspec.structs.replace(trail[index], result=FirstPieceTimeout.code)
-            took_s = now_s - asked_s
+            took_s = now_s - asked.at_s
             if 2 * took_s >= now_s - self.patience.came_s:
-                health.failed(now_s, took_s)
+                asked.health.failed(now_s, took_s)
         self.trail = tuple(trail)
 
     def close(self) -> None:
@@ -146,23 +144,20 @@ class Attempts:
             ahead.begun.close()
             self._cancelled(ahead)
         self.errors, self.last_error = (), None  # they hold the frames that they passed, which lead here
-        if self._winner_health is not None:
-            self._winner_health.running -= 1
+        if self.winner is not None:
+            self.winner.health.running -= 1
 
     def won(self, asked: Asked, answer: Answer) -> None:
         """It has answered: its first valid piece is there."""
-        self.ahead = None
+        self.ahead, self.winner = None, asked
         now_s = self._loop.time()
-        provider, health, asked_s = asked.provider, asked.health, asked.at_s
-        self.winner = provider
-        self._winner_health = health
+        took_s = now_s - asked.at_s
         self._note(asked, WON, RaceStep.WON)
         if isinstance(answer, WholeAnswer):  # of a stream it is known at its end
-            health.succeeded(now_s)
-        health.answered(now_s - asked_s, now_s)
-        if not provider.is_local:
-            self._winner_asked_s = asked_s
-            self._stats.latency.note(self._request.model, now_s - asked_s)
+            asked.health.succeeded(now_s)
+        asked.health.answered(took_s, now_s)
+        if not asked.provider.is_local:
+            self._stats.latency.note(self._request.model, took_s)
             for other in self._doubtful:
                 other.failed(now_s)
 
@@ -186,17 +181,16 @@ class Attempts:
             self._doubtful += (health,)  # held against it if another answers
 
     def _cancelled(self, asked: Asked) -> None:
-        now_s = self._loop.time()
-        health, asked_s = asked.health, asked.at_s
+        now_s, winner = self._loop.time(), self.winner
         self._note(asked, CANCELLED, RaceStep.CANCELLED)
-        health.running -= 1
-        if self.winner is None:
-            self._silent += ((len(self.trail) - 1, health, asked_s),)
+        asked.health.running -= 1
+        if winner is None:
+            self._silent += ((len(self.trail) - 1, asked),)
         else:
-            is_passed_over = asked_s < self._winner_asked_s
-            health.lost(now_s - asked_s, now_s, is_passed_over=is_passed_over)
+            took_s, is_passed_over = now_s - asked.at_s, not winner.provider.is_local and asked.at_s < winner.at_s
+            asked.health.lost(took_s, now_s, is_passed_over=is_passed_over)
             if is_passed_over:  # else slow first pieces, given up for a hedge, would never count as usual
-                self._stats.latency.note(self._request.model, now_s - asked_s)
+                self._stats.latency.note(self._request.model, took_s)
 
     def _note(self, asked: Asked, result: str, step: RaceStep, why: str | None = None) -> None:
         provider, ended_after_s = asked.provider, self._now_s() - self._began_s
