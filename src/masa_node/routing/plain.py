@@ -53,8 +53,8 @@ class Plain:
     """
 
     __slots__ = (
-        *("_answer_bytes", "_asked", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_host", "_is_ending"),
-        *("_now", "_on_sign", "_pieces", "_request", "_response", "_row", "_seen_s", "_shape", "_size"),
+        *("_answer_bytes", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_has_parted", "_host"),
+        *("_is_ending", "_now", "_on_sign", "_pieces", "_request", "_response", "_row", "_seen_s", "_shape", "_size"),
         *("_stream", "_tracker", "_write"),
     )
 
@@ -64,7 +64,7 @@ class Plain:
         self._request = request
         self._row = row
         self._now = now
-        self._host: Host | None = host
+        self._host = host
         self._common = common
         self._on_sign = on_sign
         self._came_s = common.loop.time()
@@ -75,91 +75,74 @@ class Plain:
         self._size = 0
         self._shape: Shape | None = None
         self._tracker: Relay | None = None
-        self._asked: Asked | None = None  # from when there is an exchange
+        self._exchange: Exchange | None = None  # from when it is no whole answer in one piece, or may be none
         self._stream: AnswerStream | None = None  # from the first piece on
         self._answer_bytes = 0  # that were given out
+        self._has_parted = False  # it is over, or a task's
         now.listen_for_whole(self.came, self._take_whole)
         common.admission.sweep.add(self)
 
     def came(self) -> None:
         """Something came from the server, or nothing more will."""
-        if self._host is None:
+        if self._has_parted:
             return
         try:
-            if self._stream is None:
-                self._read_begin()
-            else:
+            if self._stream is not None:
                 self._pass_on(self._stream)
+            elif not self._read_begin():
+                self._hand_over()
         except Exception as exc:  # noqa: BLE001 - raised by the task: what calls this is a transport
             self._broke(exc)
 
     def cancel(self) -> None:
         """The caller has left, or the owner ends it. The outcome says so, and the server is stopped."""
-        if self._host is not None:
+        if not self._has_parted:
             self._now.listen(None)
             self._parted().close()
 
     def look(self, now_s: float) -> None:
         """See `Waiting`."""
-        host = self._host
-        if host is None:
+        if self._has_parted:
             return
         if self._stream is not None:
-            if self._is_ending or self._exchange.still.is_silent(now_s):
-                self._leave(host, self._exchange.go_on(host.sink))
+            if self._is_ending or self._made_exchange().still.is_silent(now_s):
+                self._go_on()
             return
         request, seen_s = self._request, self._seen_s
         due_s = min(request.first_piece_deadline_s, request.given_up_s)
         if seen_s is not None:
             due_s = max(request.first_piece_deadline_s, seen_s + request.idle_timeout_s)
-            if now_s >= due_s:
-                self._made_exchange()[1].expire(now_s)
         has_to_hear = seen_s is not None and request.requester is not None  # a peer, of this sign
         if has_to_hear or now_s >= min(due_s, max(request.begin_deadline_s, request.first_piece_deadline_s)):
-            self._hand_over()
-
-    def _made_exchange(self) -> tuple[Exchange, Asked]:
-        """What goes on with the request where it is no whole answer in one piece, or where that is still to be seen."""
-        if self._asked is None:
-            row, let_in = self._row, (self._came_s, self._began_s)
-            exchange = self._exchange = Exchange(self._request, self._common, self._on_sign, let_in)
-            exchange.made.race = None if row.provider.is_local else self._request.race.mode  # as of one peer
-            self._asked = exchange.made.go_on_with(row.provider, row.health, self._now, self._came_s)
-            self._asked.seen_s = self._seen_s
-        return self._exchange, self._asked
+            self._hand_over(is_expired=seen_s is not None and now_s >= due_s)
 
     # ---- until the first piece ----
 
-    def _read_begin(self) -> None:
-        response = self._response or self._head()
+    def _read_begin(self) -> bool:
+        """False where it is not plain."""
+        response = self._response
         if response is None:
-            return
+            try:
+                response = self._response = self._now.head()
+            except ProviderError:  # a proxy's: the task raises it again
+                return False
+            if response is None:
+                return not self._now.is_odd
+            if response.status != _OK:
+                return False
         piece, is_over = response.take_unpacked(), response.is_read
         if is_over and piece and not self._pieces and self._give_whole(passed_back(response.headers), piece, response):
-            return
+            return True
         self._seen_s = self._common.loop.time()
         if piece:
             self._pieces.append(piece)
             self._size += len(piece)
         elif piece is None and not is_over:
-            return
+            return True
         # Not: nothing, or more than is looked at in one go, or held where no budget of bytes counts it.
         is_little = 0 < self._size <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and len(self._pieces) <= MAX_PIECES
         comes_more = bool(piece) and not self._now.is_odd  # else nobody would tell of anything again
-        if not (is_little and (is_over or comes_more) and self._read_shape(response, is_over=is_over)):
-            self._hand_over()
-
-    def _head(self) -> OpenResponse | None:
-        """The response, once its head is here, if it is plain as far as that says."""
-        try:
-            response = self._response = self._now.head()
-        except ProviderError:  # a proxy's: the task raises it again
-            self._hand_over()
-            return None
-        if self._now.is_odd if response is None else response.status != _OK:
-            self._hand_over()
-            return None
-        return response
+        return is_little and (is_over or comes_more) and self._read_shape(response, is_over=is_over)
 
     def _take_whole(self, headers: Headers, body: bytes) -> bool:
         """See `AskedNow.listen_for_whole`."""
@@ -194,8 +177,8 @@ class Plain:
 
         Most come in one piece, of which the shape is not known yet, and begin as nothing else does.
         """
-        host, now, usage, choices = self._host, self._now, Usage(), Choices()
-        if host is None or self._asked is not None:
+        now, usage, choices = self._now, Usage(), Choices()
+        if self._has_parted or self._exchange is not None:
             return False
         size = len(body)
         if self._shape is None and (body[0] != _BRACE or now.dialect.framing is NDJSON or size > LARGE_BYTES):
@@ -208,9 +191,9 @@ class Plain:
         provider, health = row.provider, row.health
         now_s, took_s = common.loop.time(), common.now_s() - self._began_s
         attempt = Attempt(provider.name, WON, 0.0, took_s, provider.is_local)
-        if not host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt):
+        if not self._host.give(WholeAnswer(_OK, headers, body, now.dialect.name, usage), attempt):
             return False
-        self._host = None
+        self._has_parted = True
         if response is not None:
             now.answered(usage)
             self._finished(response)
@@ -230,7 +213,7 @@ class Plain:
                 time.time_ns(),
             ))  # fmt: skip
         finally:
-            host.over()
+            self._host.over()
         return True
 
     def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
@@ -238,34 +221,34 @@ class Plain:
         if tracker is None:
             tracker, data = Relay(self._now.dialect, self._now.endings), self._joined()
             self._tracker, self._begun = tracker, b""
-        endings, host = self._now.endings, self._host
+        endings = self._now.endings
         has_shown = endings.has_shown
         passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
-        if passed is None or tracker.fault is not None or host is None or not host.is_ready:
+        if passed is None or tracker.fault is not None or not self._host.is_ready:
             endings.has_shown = has_shown  # the task reads it again
             return False
         self._begun += passed
         if tracker.started:
-            self._begin_stream(response, tracker, host)
+            self._begin_stream(response, tracker)
             return True
         return not is_over
 
-    def _begin_stream(self, response: OpenResponse, tracker: Relay, host: Host) -> None:
+    def _begin_stream(self, response: OpenResponse, tracker: Relay) -> None:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
         self._pieces.clear()
         self._is_ending = False
         self._now.answered(answer.usage)
-        exchange, asked = self._made_exchange()
-        exchange.made.won(asked, answer)
+        exchange, sink = self._made_exchange(), self._host.sink
+        exchange.made.ahead_won(answer)
         exchange.has(answer)
-        host.sink.head(answer, self._exchange.made.trail)
-        self._write = host.sink.piece
+        sink.head(answer, exchange.made.trail)
+        self._write = sink.piece
         rest = self._give(answer.first)
         if rest is not None:
-            self._leave(host, self._exchange.go_on(host.sink, rest))
+            self._go_on(rest)
         else:
-            response.listen(self.came, stream.tracker.to(self._passed, host.sink.chunks))
+            response.listen(self.came, stream.tracker.to(self._passed, sink.chunks))
             self._pass_on(stream)
 
     # ---- the rest of a stream ----
@@ -281,36 +264,41 @@ class Plain:
             rest = self._give(piece)
         except Exception as exc:  # noqa: BLE001 - see `came`
             rest = _raised(exc)
-        if rest is not None and (host := self._host) is not None:
-            self._leave(host, self._exchange.go_on(host.sink, rest))
+        if rest is not None and not self._has_parted:
+            self._go_on(rest)
 
     def _pass_on(self, stream: AnswerStream) -> None:
-        host, response, was_ending = self._host, self._response, self._is_ending
+        response, was_ending = self._response, self._is_ending
         passed = stream.pass_on(self._give)
-        if passed is False or host is None or response is None:
+        if passed is False or self._has_parted or response is None:
             return
         if passed is not True:  # the caller reads slowly
-            self._leave(host, self._exchange.go_on(host.sink, passed))
+            self._go_on(passed)
             return
         if stream.tracker.ended:
             self._is_ending = True
-        if response.is_read and stream.is_light and host.is_ready:
-            self._end_stream(stream, response, host)
+        if response.is_read and stream.is_light and self._host.is_ready:
+            self._end_stream(stream, response)
         elif was_ending or not (self._is_ending and stream.is_light):  # after its end little more may come, or nothing
-            self._leave(host, self._exchange.go_on(host.sink))
+            self._go_on()
 
-    def _end_stream(self, stream: AnswerStream, response: OpenResponse, host: Host) -> None:
+    def _end_stream(self, stream: AnswerStream, response: OpenResponse) -> None:
         last = stream.last_piece()
         self._finished(response)
         rest = self._give(last) if last else None
-        if rest is not None or stream.tracker.fault is not None or not host.is_ready:
-            self._leave(host, self._exchange.go_on(host.sink, rest))
+        if rest is not None or stream.tracker.fault is not None or not self._host.is_ready:
+            self._go_on(rest)
             return
-        self._exchange.made.succeeded()
-        host.sink.end(b"")
-        self._exchange.ended(None)
+        exchange = self._made_exchange()
+        exchange.made.succeeded()
+        self._host.sink.end(b"")
+        exchange.ended(None)
         self._parted().close()  # its connection may be another request's already
-        host.over()
+        self._host.over()
+
+    def _go_on(self, rest: Awaitable[None] | None = None) -> None:
+        """From the next piece on in a task, once `rest` of the last one is over."""
+        self._leave(self._made_exchange().go_on(self._host.sink, rest))
 
     # ---- how it ends ----
 
@@ -318,37 +306,46 @@ class Plain:
         self._now.listen(None)
         response.finish()
 
-    def _hand_over(self) -> None:
-        """Before the first piece: to a task, as if nothing had been read."""
-        host, response = self._host, self._response
-        if host is None:
-            return
-        if response is not None and self._pieces:
-            response.put_back(self._joined())
-        self._leave(host, self._made_exchange()[0].give(host.sink))
+    def _hand_over(self, *, is_expired: bool = False) -> None:
+        """Before the first piece: to a task, as if nothing had been read; the server may be out of time."""
+        if self._response is not None and self._pieces:
+            self._response.put_back(self._joined())
+        self._leave(self._made_exchange(is_expired=is_expired).give(self._host.sink))
 
     def _broke(self, error: Exception) -> bool:
         """Have the task tell of it; or the loop's log, where the answer was given already: was it?"""
-        host = self._host
-        if host is None:
+        if self._has_parted:
             self._common.loop.call_exception_handler({"message": "bug behind an answer", "exception": error})
-        else:
-            self._leave(host, _raised(error))
-        return host is None
+            return True
+        self._leave(_raised(error))
+        return False
 
-    def _leave(self, host: Host, rest: Coroutine[Any, Any, None]) -> None:
+    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
         """The rest is a task's."""
         self._now.listen(None)
-        host.go_on(_closing(rest, self._parted()))
+        self._host.go_on(_closing(rest, self._parted()))
 
     def _parted(self) -> Exchange:
         """From here on it is the exchange's, which hears what was given out."""
-        self._host = None
+        self._has_parted = True
         if self._stream is not None:
             self._stream.tracker.part()
         self._common.admission.sweep.discard(self)
-        exchange, _ = self._made_exchange()
+        exchange = self._made_exchange()
         exchange.given(self._answer_bytes)
+        return exchange
+
+    def _made_exchange(self, *, is_expired: bool = False) -> Exchange:
+        """What goes on with the request."""
+        exchange = self._exchange
+        if exchange is None:
+            row, let_in = self._row, (self._came_s, self._began_s)
+            exchange = self._exchange = Exchange(self._request, self._common, self._on_sign, let_in)
+            exchange.made.race = None if row.provider.is_local else self._request.race.mode  # as of one peer
+            exchange.made.ahead = Asked(
+                row.provider, row.health, exchange.patience, self._came_s, 0.0,
+                begun=self._now, seen_s=self._seen_s, is_expired=is_expired,
+            )  # fmt: skip
         return exchange
 
 

@@ -11,7 +11,7 @@ from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, Pr
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.health import Health
-from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together
+from masa_node.routing.provider import Begin, Provider, Sign, Together
 from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
 from masa_node.routing.racing.patience import Asked, Patience
 from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
@@ -42,7 +42,7 @@ class Attempts:
     winner: Asked | None = None
     race: RaceMode | None = None
     hedges: int = 0
-    ahead: Asked | None = None  # the one that was asked by calls, and is not heard to the end yet
+    ahead: Asked | None = None  # asked as the request came, and `running`; `make` goes on, or `ahead_won` tells of it
     _doubtful: tuple[Health, ...] = ()
     _silent: tuple[tuple[int, Asked], ...] = ()  # with their places in the trail
 
@@ -63,11 +63,6 @@ class Attempts:
         asked = self._asked(provider)
         asked.begun, asked.wake = begun, wake
         self.patience.begun(asked)
-        return asked
-
-    def go_on_with(self, provider: Provider, health: Health, begun: Begun, asked_s: float) -> Asked:
-        """This one was asked as the request came, and is `running`: `make` goes on, or `won` tells that it answered."""
-        asked = self.ahead = Asked(provider, health, self.patience, asked_s, 0.0, begun=begun)
         return asked
 
     def give_up(self, asked: Asked) -> None:
@@ -160,6 +155,11 @@ class Attempts:
             self._stats.latency.note(self._request.model, took_s)
             for other in self._doubtful:
                 other.failed(now_s)
+
+    def ahead_won(self, answer: Answer) -> None:
+        """The same of the one ahead."""
+        if self.ahead is not None:
+            self.won(self.ahead, answer)
 
     def _failed(self, asked: Asked, error: ProviderError) -> None:
         now_s = self._loop.time()
