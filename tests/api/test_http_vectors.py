@@ -35,14 +35,15 @@ def is_told(said: str, outcome: Outcome) -> bool:
 
 @pytest.mark.parametrize("is_plain", [True, False], ids=["plain", "not plain"])
 @pytest.mark.parametrize("vector", all_vectors(), ids=lambda vector: vector.name)
-async def test_a_node_gives_just_these_bytes(vector: Vector, llm: tuple[Llm, str], *, is_plain: bool) -> None:
+async def test_a_node_gives_just_these_bytes(
+    vector: Vector, llm: tuple[Llm, str], monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
+) -> None:
     server, url = llm
     outcomes: list[Outcome] = []
     with mock.patch.object(node_module, "log_outcome", outcomes.append):
         async with asyncio.timeout(LONGEST_S), running_node(LLM_CHAT_URL=url) as running:
-            plain = running.node.dispatcher.plain
-            assert plain is not None
-            plain.is_open = is_plain
+            if not is_plain:
+                monkeypatch.setattr(running.node.dispatcher, "begin", lambda *asked: None)
             run = Run(vector, "127.0.0.1", running.port, server)
             await run.run()
     assert len(outcomes) == len(run.outcomes)

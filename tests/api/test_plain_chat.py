@@ -27,8 +27,8 @@ from masa_node.api.plain_chat import PlainChat
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.node import node as node_module
 from masa_node.routing.answers.reader import ANSWERS
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.plain import Plain, Row
-from masa_node.routing.plain_way import PlainWay
 from tests.api.raw_http import Line, chat, line_to, post
 from tests.fakes.http_bytes import LAST_CHUNK, chunk, stream_head, whole
 from tests.fakes.http_vectors import Llm, normal
@@ -68,11 +68,10 @@ class Bench:
     @contextlib.contextmanager
     def open(self, *, is_plain: bool) -> Iterator[None]:
         """Is the plain way open in this block?"""
-        way = self.running.node.dispatcher.plain
-        assert way is not None
-        way.is_open = is_plain
-        yield
-        way.is_open = True
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_plain:
+                patch.setattr(self.running.node.dispatcher, "begin", lambda *asked: None)
+            yield
 
     async def outcome(self) -> Outcome:
         """That of the request under way."""
@@ -84,11 +83,9 @@ class Bench:
     def is_tidy(self) -> bool:
         """Is nothing held that a request takes?"""
         node = self.running.node
-        way = node.dispatcher.plain
-        assert way is not None
         held = (
             node.admission.running,
-            len(way.sweep),
+            len(node.dispatcher.sweep),
             node.access.under_way.requests(),
             node.app._bodies.held_bytes,
         )
@@ -192,7 +189,7 @@ def counted() -> Iterator[dict[str, int]]:
     seen = {"plain": 0, "task": 0}
     begin, go_on = PlainChat.begin, PlainChat.go_on
 
-    def begins(self: PlainChat, way: PlainWay, row: Row, over: Over) -> bool:
+    def begins(self: PlainChat, way: Dispatcher, row: Row, over: Over) -> bool:
         is_plain = begin(self, way, row, over)
         seen["plain"] += is_plain
         return is_plain
@@ -466,7 +463,7 @@ async def test_what_turns_out_not_to_be_plain_counts_once_for_its_key() -> None:
             mock.patch.object(access, "enter") as enter,
             mock.patch.object(access, "undo") as undo,
             mock.patch.object(access, "leave") as leave,
-            mock.patch.object(PlainWay, "begin", return_value=None),
+            mock.patch.object(Dispatcher, "begin", return_value=None),
         ):
             async with line_to(it.running.port) as line:
                 await line.send(post(chat(MODEL)))
@@ -492,7 +489,7 @@ async def test_what_turns_out_not_to_be_plain_leaves_nothing_to_the_garbage_coll
         before = left()
         gc.disable()
         try:
-            with mock.patch.object(PlainWay, "begin", refuse):
+            with mock.patch.object(Dispatcher, "begin", refuse):
                 async with line_to(it.running.port) as line:
                     await line.send(post(chat(MODEL)))
                     await (await it.llm.asked.get()).send(SAID["whole"])

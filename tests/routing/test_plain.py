@@ -8,8 +8,8 @@ import pytest
 from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import LARGE_BYTES
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.plain import MAX_PIECES, Plain
-from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.running.sweep import EVERY_S
 from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, ScriptedProvider, World, offer
 from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer
@@ -18,12 +18,12 @@ from tests.virtual_time import now_s, virtual_time
 CHAT = Endpoint.OPENAI_CHAT
 
 
-def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
+def world_of(*servers: ScriptedProvider) -> tuple[World, Dispatcher]:
     world = World(servers)
-    return world, world.dispatcher.plain
+    return world, world.dispatcher
 
 
-def begin(world: World, way: PlainWay, caller: PlainCaller) -> Plain | None:
+def begin(world: World, way: Dispatcher, caller: PlainCaller) -> Plain | None:
     request = world.ask()
     row = way.row(request.model, request.endpoint)
     return None if row is None else way.begin(row, request, caller)
@@ -38,7 +38,7 @@ def begun() -> tuple[World, TalkingServer, PlainCaller, Plain]:
     return world, server, caller, plain
 
 
-def is_tidy(world: World, server: TalkingServer, way: PlainWay) -> bool:
+def is_tidy(world: World, server: TalkingServer, way: Dispatcher) -> bool:
     """Is nothing held any more?"""
     health = world.dispatcher.stats.health.of(server.name)
     return not (world.admission.running or health.running or len(way.sweep))
@@ -67,7 +67,7 @@ async def test_a_whole_answer_passes_without_a_task() -> None:
     assert world.outcome.answer_bytes == len(WHOLE)
     assert server.talk.finished
     assert server.talk.was_answered
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
 
 
 @virtual_time
@@ -77,7 +77,7 @@ async def test_a_whole_answer_that_is_offered_is_given_in_the_same_call_as_one_t
     assert caller.task is None
     assert caller.is_over
     assert caller.text == WHOLE
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
     other, other_server, _, _ = begun()
     other_server.talk.heads(content_type="application/json")
     other_server.talk.says(WHOLE, is_over=True)
@@ -94,7 +94,7 @@ async def test_what_is_offered_and_no_whole_answer_is_told_by_a_task(body: bytes
     assert outcome.error is not None
     assert caller.task is not None
     await asyncio.wait([caller.task])
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
 
 
 @virtual_time
@@ -120,7 +120,7 @@ async def test_a_whole_answer_that_cannot_be_given_leaves_the_response_to_the_ta
     with pytest.raises(RuntimeError):
         await caller.task
     assert server.talk.closed
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
 
 
 @virtual_time
@@ -138,7 +138,7 @@ async def test_a_stream_passes_piece_by_piece_without_a_task() -> None:
     assert caller.is_over
     assert caller.text == b": ping\n\n" + 2 * PIECE + LAST + DONE
     assert (world.outcome.error, world.outcome.pieces) == (None, 4)
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
 
 
 @virtual_time
@@ -357,7 +357,7 @@ async def test_a_caller_that_leaves_stops_the_server(after: int) -> None:
     assert world.outcome.status == (200 if after == len(steps) else 499)
     assert server.talk.closed
     assert caller.task is None
-    assert is_tidy(world, server, world.dispatcher.plain)
+    assert is_tidy(world, server, world.dispatcher)
     server.talk.says(PIECE)
     assert len(world.outcomes) == 1
 

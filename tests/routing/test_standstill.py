@@ -130,7 +130,7 @@ async def test_a_caller_that_reads_between_is_none_that_takes_nothing() -> None:
 async def test_a_stalled_caller_on_the_plain_way_makes_room_too() -> None:
     server, caller = TalkingServer(), PlainCaller()
     world = World([server], max_running=1)
-    way, request = world.dispatcher.plain, world.ask()
+    way, request = world.dispatcher, world.ask()
     row = way.row(request.model, request.endpoint)
     assert row is not None
     caller.sink.slow = forever(b"")

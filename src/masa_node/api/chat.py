@@ -90,7 +90,7 @@ class ChatEndpoints:
 
     def begin(self, entry: Entry, asked: HttpRequest, reply: Reply, around: Around, over: Over) -> PlainChat | None:
         """Answer one request by calls, if it is plain; None, and nothing has happened, if not."""
-        way, place, caller, body = self._dispatcher.plain, entry.place, entry.caller, asked.body()
+        way, place, caller, body = self._dispatcher, entry.place, entry.caller, asked.body()
         # It has to be small, and of one reading.
         if place.endpoint is None or body is None or (size := len(body)) > self._limits.max_body_bytes:
             return None

@@ -19,8 +19,8 @@ from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.plain import Plain, Row
-from masa_node.routing.plain_way import PlainWay
 
 PLAIN_ENDPOINTS = frozenset(Endpoint) - FORM_ENDPOINTS - {Endpoint.NATIVE, Endpoint.OLLAMA_SHOW}
 
@@ -51,7 +51,7 @@ class PlainChat(Entry):
         self._sink: ReplySink | None = None
         self._running: asyncio.Task[None] | None = None
 
-    def begin(self, way: PlainWay, row: Row, over: Over) -> bool:
+    def begin(self, way: Dispatcher, row: Row, over: Over) -> bool:
         """False, and nothing has happened, where it is not plain. `over` is called at its end."""
         bodies, size = self._around.bodies, len(self.request.body)
         if not bodies.lend(size):

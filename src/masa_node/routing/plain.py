@@ -1,4 +1,4 @@
-"""One request on the plain way: one provider is known to serve it, and is free (`plain_way.py`). No task, no timer.
+"""One request on the plain way: one provider is known to serve it, and is free (`dispatch.py`). No task, no timer.
 
 What comes from the server goes to the caller by direct calls, through the same checks as any other answer. Whatever is
 not plain - an error, a cut, a large frame, a slow caller, a deadline - goes on by a task, as `Exchange` has it: before

@@ -93,7 +93,7 @@ class Asking:
 
     async def by_calls(self, request: Request) -> tuple[Came, bool]:
         """Whether a task was needed, too."""
-        way, caller = self.dispatcher.plain, PlainCaller()
+        way, caller = self.dispatcher, PlainCaller()
         row = way.row(request.model, request.endpoint)
         assert row is not None
         assert way.begin(row, request, caller) is not None
@@ -275,7 +275,7 @@ async def test_a_caller_that_leaves_stops_the_peer() -> None:
         async with world(serve) as linked:
             asking = await Asking.one(linked)
             left.clear()
-            way, caller, request = asking.dispatcher.plain, PlainCaller(), ask()
+            way, caller, request = asking.dispatcher, PlainCaller(), ask()
             row = way.row(request.model, request.endpoint)
             assert row is not None
             plain = way.begin(row, request, caller)

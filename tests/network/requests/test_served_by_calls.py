@@ -177,7 +177,7 @@ async def served(said: Sequence[Step], then: Sequence[Step] = (), *, by_calls: b
             peer = here.requester_id
             quota = node.server._quotas.of(peer, now_s())
             assert (quota.at_work, quota.held_bytes, node.admission.running) == (0, 0, 0)
-            assert (under_way.requests(), len(node.dispatcher.plain.sweep)) == ([], 0)
+            assert (under_way.requests(), len(node.dispatcher.sweep)) == ([], 0)
             assert node.dispatcher.stats.health.of(llm.name).running == 0
     came.outcomes, came.logged = node.outcomes, [(line["event"], line.get("why")) for line in lines]
     return came
@@ -418,7 +418,7 @@ async def test_a_request_whose_rest_never_comes_is_told_so_and_counts_meanwhile(
         failure = msgspec.msgpack.decode(next(told)[1], type=RequestFailure)
         assert "did not arrive within 30 s" in failure.message
         assert now_s() < 31
-    assert len(node.dispatcher.plain.sweep) == 0
+    assert len(node.dispatcher.sweep) == 0
 
 
 @virtual_time

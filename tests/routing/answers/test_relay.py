@@ -225,7 +225,7 @@ class Exchange:
         sink = Sink(request, self.reply, is_native=False)
         sink.has_chunks = kind.has_chunks
         self.host = Host(sink)
-        way, self.plain = self.world.dispatcher.plain, None
+        way, self.plain = self.world.dispatcher, None
         if kind.by_calls:
             row = way.row(request.model, request.endpoint)
             assert row is not None

@@ -19,8 +19,8 @@ from masa_node.network.requests.request_reader import RequesterGone, went_on
 from masa_node.network.requests.response_writer import ResponseWriter
 from masa_node.network.requests.sign_teller import SignTeller
 from masa_node.network.transport.interfaces import NodeId
+from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.plain import Plain, Row
-from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.running.sweep import Sweep
 
 MAX_WAITING_BYTES = 4096  # of a first frame; a REQUEST has some hundred. No quota counts it yet
@@ -101,7 +101,7 @@ class PlainServing:
         self._has_left = False
         self._fault: ProtocolFault | None = None
 
-    def begin(self, way: PlainWay, row: Row) -> bool:
+    def begin(self, way: Dispatcher, row: Row) -> bool:
         """False, and nothing has happened, where it is not plain. The quotas have to have room for it now."""
         request, around = self._request, self._around
         plain = way.begin(row, request, self, self._signs.sign)

@@ -145,7 +145,7 @@ class PeerServer:
 
     def serve_stream(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup) -> None:
         """Answer one request, or refuse it: by calls as far as it is plain, else by a task in `group`."""
-        Arriving(stream, self._dispatcher.plain.sweep, partial(self._arrived, peer, stream, group))
+        Arriving(stream, self._dispatcher.sweep, partial(self._arrived, peer, stream, group))
 
     def _arrived(self, peer: NodeId, stream: FrameStream, group: asyncio.TaskGroup, came: Sequence[Frame]) -> None:
         try:
@@ -163,7 +163,7 @@ class PeerServer:
         header, endpoint = read_request(head)
         if len(body) != header.body_bytes or (len(body) > MENDED_BY_READERS_BYTES and may_be_odd(body)):
             return False
-        way = self._dispatcher.plain
+        way = self._dispatcher
         now_s = way.common.loop.time()
         row, quota = way.row(header.model, endpoint), self._quotas.of(peer, now_s)
         if row is None or endpoint in _NOT_PLAIN or not self._hooks.is_vetted(peer):

@@ -13,7 +13,6 @@ from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.peer_policy import AnyPeer, Selection
 from masa_node.routing.plain import Plain
-from masa_node.routing.plain_way import PlainWay
 from masa_node.routing.provider import Provider
 from tests.routing.scripted import (
     ALL,
@@ -37,12 +36,12 @@ class TalkingPeer(TalkingServer):
     is_trusted = False
 
 
-def world_of(*servers: ScriptedProvider) -> tuple[World, PlainWay]:
+def world_of(*servers: ScriptedProvider) -> tuple[World, Dispatcher]:
     world = World(servers)
-    return world, world.dispatcher.plain
+    return world, world.dispatcher
 
 
-def begin(world: World, way: PlainWay, caller: PlainCaller) -> Plain | None:
+def begin(world: World, way: Dispatcher, caller: PlainCaller) -> Plain | None:
     request = world.ask()
     row = way.row(request.model, request.endpoint)
     return None if row is None else way.begin(row, request, caller)
@@ -105,12 +104,7 @@ def watched(world: World, server: TalkingServer) -> None:
     world.dispatcher.stats.watch = lambda event: None
 
 
-def shut(world: World, server: TalkingServer) -> None:
-    del server
-    world.dispatcher.plain.is_open = False
-
-
-@pytest.mark.parametrize("spoil", [refused_server, no_slot, no_connection, watched, shut])
+@pytest.mark.parametrize("spoil", [refused_server, no_slot, no_connection, watched])
 @virtual_time
 async def test_what_is_not_plain_leaves_no_trace(spoil: Callable[[World, TalkingServer], None]) -> None:
     server, caller = TalkingServer(), PlainCaller()
@@ -168,7 +162,7 @@ async def test_the_only_peer_is_asked_as_by_a_race_that_has_no_other(race: RaceR
 async def test_requests_of_the_only_peer_count_for_the_hedges_of_others(race: RaceRule, hedges: int) -> None:
     peer = TalkingPeer("peer")
     world = World((peer,), max_running=30)
-    way = world.dispatcher.plain
+    way = world.dispatcher
     row = way.row(MODEL, CHAT)
     assert row is not None
     for _ in range(30):
@@ -202,7 +196,7 @@ async def test_a_peer_gets_what_it_may_see(privacy: Privacy, trust: str, asked: 
 async def test_a_peer_that_a_rule_keeps_requests_from_is_not_asked() -> None:
     peer = TalkingPeer("peer")
     world = World((peer,), rules=ChoiceRules(Refusing()))
-    way = world.dispatcher.plain
+    way = world.dispatcher
     assert begin(world, way, PlainCaller()) is None
     assert (peer.talks, world.admission.running) == ([], 0)
 
@@ -231,7 +225,7 @@ async def test_a_request_of_a_peer_has_one_of_the_peers_slots_until_it_is_over()
     server, caller, main = TalkingServer(), PlainCaller(), Admission(9, 9)
     world = World((server,))
     slots = PeerAdmission(main, max_running=2, max_waiting=9, rank=all_equal)
-    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
+    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append)
     request = msgspec.structs.replace(world.ask(), requester="ada")
     row = way.row(MODEL, CHAT)
     assert row is not None
@@ -251,7 +245,7 @@ async def test_where_no_connection_is_free_the_peers_slot_is_given_back() -> Non
     world = World((server,))
     server.is_free = False
     slots = PeerAdmission(Admission(9, 9), max_running=2, max_waiting=9, rank=all_equal)
-    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append).plain
+    way = Dispatcher(world.catalog, slots, world.refresh, world.outcomes.append)
     row = way.row(MODEL, CHAT)
     assert row is not None
     for _ in range(3):
