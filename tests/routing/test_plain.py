@@ -9,7 +9,7 @@ from masa_node.chat.outcome import CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.routing.dispatch import Dispatcher
-from masa_node.routing.plain import MAX_PIECES, Plain
+from masa_node.routing.plain import MAX_READS, Plain
 from masa_node.routing.running.sweep import EVERY_S
 from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, ScriptedProvider, World, offer
 from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer
@@ -231,7 +231,7 @@ async def test_many_small_pieces_are_gathered_by_a_task() -> None:
     server.talk.heads(content_type="application/json")
     for at in range(len(WHOLE)):
         server.talk.says(WHOLE[at : at + 1], is_over=at == len(WHOLE) - 1)
-    assert len(WHOLE) > MAX_PIECES
+    assert len(WHOLE) > MAX_READS
     assert (await over(world)).error is None
     assert caller.text == WHOLE
 

@@ -32,7 +32,7 @@ from masa_node.routing.racing.patience import Asked
 from masa_node.routing.running.steps import MENDED_BY_READERS_BYTES
 
 MAX_HELD_BYTES = 32 * 1024  # of an answer that is not complete: 4 000 such are 128 MB
-MAX_PIECES = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
+MAX_READS = 64  # of what is not given out yet: more are many small ones, which are gathered otherwise
 _OK = 200
 _PACKED = b"\x1f"  # how gzip begins
 _BRACE = ord("{")
@@ -53,8 +53,8 @@ class Plain:
     """
 
     __slots__ = (
-        *("_answer_bytes", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_has_parted", "_host"),
-        *("_is_ending", "_now", "_on_sign", "_pieces", "_request", "_response", "_row", "_seen_s", "_shape", "_size"),
+        *("_answer_bytes", "_began_s", "_begun", "_came_s", "_common", "_exchange", "_has_parted", "_held", "_host"),
+        *("_is_ending", "_now", "_on_sign", "_reads", "_request", "_response", "_row", "_seen_s", "_shape"),
         *("_stream", "_tracker", "_write"),
     )
 
@@ -71,8 +71,8 @@ class Plain:
         self._began_s = common.now_s()
         self._seen_s: float | None = None  # when there was a sign of life
         self._response: OpenResponse | None = None
-        self._pieces: list[bytes] = []  # what was read before the first piece, so that it can be read once more
-        self._size = 0
+        self._held = b""  # what was read before the first piece, so that it can be read once more
+        self._reads = 0  # of it
         self._shape: Shape | None = None
         self._tracker: Relay | None = None
         self._exchange: Exchange | None = None  # from when it is no whole answer in one piece, or may be none
@@ -131,18 +131,18 @@ class Plain:
             if response.status != _OK:
                 return False
         piece, is_over = response.take_unpacked(), response.is_read
-        if is_over and piece and not self._pieces and self._give_whole(passed_back(response.headers), piece, response):
+        if is_over and piece and not self._held and self._give_whole(passed_back(response.headers), piece, response):
             return True
         self._seen_s = self._common.loop.time()
         if piece:
-            self._pieces.append(piece)
-            self._size += len(piece)
+            self._held += piece
+            self._reads += 1
         elif piece is None and not is_over:
             return True
         # Not: nothing, or more than is looked at in one go, or held where no budget of bytes counts it.
-        is_little = 0 < self._size <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and len(self._pieces) <= MAX_PIECES
+        is_little = 0 < len(self._held) <= (LARGE_BYTES if is_over else MAX_HELD_BYTES) and self._reads <= MAX_READS
         comes_more = bool(piece) and not self._now.is_odd  # else nobody would tell of anything again
-        return is_little and (is_over or comes_more) and self._read_shape(response, is_over=is_over)
+        return is_little and (is_over or comes_more) and self._read_shape(response, piece or b"", is_over=is_over)
 
     def _take_whole(self, headers: Headers, body: bytes) -> bool:
         """See `AskedNow.listen_for_whole`."""
@@ -151,26 +151,20 @@ class Plain:
         except Exception as exc:  # noqa: BLE001 - see `came`
             return self._broke(exc)
 
-    def _read_shape(self, response: OpenResponse, *, is_over: bool) -> bool:
+    def _read_shape(self, response: OpenResponse, piece: bytes, *, is_over: bool) -> bool:
         """False where it is not plain."""
         if self._shape is None:
-            begun, dialect = self._joined(), self._now.dialect
-            if begun.startswith(_PACKED):
+            if self._held.startswith(_PACKED):
                 return False
             said = is_streamed(response.content_type, wants_stream=self._request.wants_stream)
-            self._shape = shape_of(begun, dialect, is_over=is_over, is_stream=said)
+            self._shape = shape_of(self._held, self._now.dialect, is_over=is_over, is_stream=said)
         match self._shape:
             case Shape.WHOLE:
-                return not is_over or self._give_whole(passed_back(response.headers), self._joined(), response)
+                return not is_over or self._give_whole(passed_back(response.headers), self._held, response)
             case Shape.STREAM:
-                return self._read_first(response, is_over=is_over)
+                return self._read_first(response, piece, is_over=is_over)
             case None:
                 return not is_over
-
-    def _joined(self) -> bytes:
-        if len(self._pieces) > 1:
-            self._pieces = [b"".join(self._pieces)]
-        return self._pieces[0]
 
     def _give_whole(self, headers: Headers, body: bytes, response: OpenResponse | None = None) -> bool:
         """Give it and end all, if it is a whole answer. No response: whoever offered it sees to the server.
@@ -216,14 +210,14 @@ class Plain:
             self._host.over()
         return True
 
-    def _read_first(self, response: OpenResponse, *, is_over: bool) -> bool:
-        tracker, data = self._tracker, self._pieces[-1]
+    def _read_first(self, response: OpenResponse, piece: bytes, *, is_over: bool) -> bool:
+        tracker = self._tracker
         if tracker is None:
-            tracker, data = Relay(self._now.dialect, self._now.endings), self._joined()
+            tracker, piece = Relay(self._now.dialect, self._now.endings), self._held
             self._tracker, self._begun = tracker, b""
         endings = self._now.endings
         has_shown = endings.has_shown
-        passed = tracker.look_first(tracker.cut(data), LOOKED_AT_BYTES)
+        passed = tracker.look_first(tracker.cut(piece), LOOKED_AT_BYTES)
         if passed is None or tracker.fault is not None or not self._host.is_ready:
             endings.has_shown = has_shown  # the task reads it again
             return False
@@ -236,7 +230,7 @@ class Plain:
     def _begin_stream(self, response: OpenResponse, tracker: Relay) -> None:
         stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
-        self._pieces.clear()
+        self._held = b""
         self._is_ending = False
         self._now.answered(answer.usage)
         exchange, sink = self._made_exchange(), self._host.sink
@@ -308,8 +302,8 @@ class Plain:
 
     def _hand_over(self, *, is_expired: bool = False) -> None:
         """Before the first piece: to a task, as if nothing had been read; the server may be out of time."""
-        if self._response is not None and self._pieces:
-            self._response.put_back(self._joined())
+        if self._response is not None and self._held:
+            self._response.put_back(self._held)
         self._leave(self._made_exchange(is_expired=is_expired).give(self._host.sink))
 
     def _broke(self, error: Exception) -> bool:

@@ -11,7 +11,7 @@ from masa_node.chat.errors import ErrorAnswer, FirstPieceTimeout, MemoryFull, Pr
 from masa_node.chat.outcome import CANCELLED, WON, Attempt
 from masa_node.chat.request import RaceMode, Request
 from masa_node.routing.health import Health
-from masa_node.routing.provider import Begin, Provider, Sign, Together
+from masa_node.routing.provider import Begin, Begun, Provider, Sign, Together, no_sign
 from masa_node.routing.racing.error_rank import best_error, is_busy, is_the_callers_fault
 from masa_node.routing.racing.patience import Asked, Patience
 from masa_node.routing.racing.provider_stats import ProviderStats, RaceEvent, RaceStep
@@ -60,8 +60,7 @@ class Attempts:
         begun = begin(together, wake) if begin is not None else None
         if begun is None:
             return None
-        asked = self._asked(provider)
-        asked.begun, asked.wake = begun, wake
+        asked = self._asked(provider, begun, wake)
         self.patience.begun(asked)
         return asked
 
@@ -98,14 +97,14 @@ class Attempts:
         self.won(asked, answer)
         return answer
 
-    def _asked(self, provider: Provider) -> Asked:
+    def _asked(self, provider: Provider, begun: Begun | None = None, wake: Sign = no_sign) -> Asked:
         health, asked_s = self._stats.health.of(provider.name), self._loop.time()
         if health.failures:
             health.tried(asked_s)
         health.running += 1
         after_s = self._now_s() - self._began_s
         self._tell(provider, RaceStep.ASKED, after_s)
-        return Asked(provider, health, self.patience, asked_s, after_s)
+        return Asked(provider, health, self.patience, asked_s, after_s, wake, begun)
 
     def succeeded(self) -> None:
         """The winner's answer has ended whole."""

@@ -71,8 +71,10 @@ class RaceRunner:
                 try:
                     self._execute(commands)
                     await self._done
-                finally:
-                    self._end()
+                finally:  # nothing is asked any more, whatever still happens
+                    self._race.end()
+                    if self._clock is not None:
+                        self._clock.cancel()
         except BaseException:
             if self._answer is not None:
                 self._answer.close()  # the caller has gone, or the time was over, while the losers ended
@@ -155,12 +157,6 @@ class RaceRunner:
     def _finish(self) -> None:
         if not self._done.done():
             self._done.set_result(None)
-
-    def _end(self) -> None:
-        """Nothing is asked any more, whatever still happens."""
-        self._race.end()
-        if self._clock is not None:
-            self._clock.cancel()
 
     def _set_clock(self, at_s: float) -> None:
         if self._clock is not None:
