@@ -23,7 +23,7 @@ from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
-from masa_node.routing.peer_policy import ANY_PEER, PeerPolicy
+from masa_node.routing.peer_policy import AnyPeer, PeerPolicy
 from masa_node.routing.provider import Provider, may_see
 from masa_node.routing.translating import (
     Estimating,
@@ -64,7 +64,7 @@ class ChoiceRules(msgspec.Struct, frozen=True):
     with the key of that name know of the model of this name?
     """
 
-    policy: PeerPolicy = ANY_PEER
+    policy: PeerPolicy = msgspec.field(default_factory=AnyPeer)
     arriving: Arriving = tuple
     why_nothing: Callable[[], str] = str
     may_see: Callable[[str, str], bool] = lambda _key, _model: True
@@ -144,25 +144,22 @@ class Candidates:
         None where none has to be asked in translation.
         """
         found = find(request.model, request.endpoint)
-        own, peers = list(found.own), list(found.peers)
-        translations: dict[str, Translation | None] = {provider.name: None for provider in (*own, *peers)}
+        every = [*found.own, *found.peers]
+        translations: dict[str, Translation | None] = {provider.name: None for provider in every}
         for endpoint in endpoints:
             others = find(request.model, endpoint)
-            more_own = [provider for provider in others.own if provider.name not in translations]
-            more_peers = [provider for provider in others.peers if provider.name not in translations]
+            more = [provider for provider in (*others.own, *others.peers) if provider.name not in translations]
             translation = None
-            if more_own or more_peers:
+            if more:
                 with contextlib.suppress(NotTranslatable):  # the others may carry the request
                     translation = await translation_of(request, [endpoint])
-            if translation is None:
-                continue
-            own += more_own
-            peers += more_peers
-            translations |= {provider.name: translation for provider in (*more_own, *more_peers)}
+            if translation is not None:
+                every += more
+                translations |= {provider.name: translation for provider in more}
         if not any(translations.values()):
             return None
-        chosen = await self._choose(request, Found(tuple(own), tuple(peers)))
-        return _in_translation(chosen, translations)
+        own, peers = (tuple(each for each in every if each.is_local is is_local) for is_local in (True, False))
+        return _in_translation(await self._choose(request, Found(own, peers)), translations)
 
     async def _choose(self, request: Request, found: Found) -> Chosen:
         own: Sequence[Provider] = found.own

@@ -244,6 +244,8 @@ class Exchange:
     def has(self, answer: Answer) -> None:
         """This is the answer, which the caller gets: its first valid piece is there."""
         self._answer = answer
+        if self.made.ahead is not None:  # it was read by calls
+            self.made.won(self.made.ahead, answer)
         self._status = answer.status
         self._first_piece_s = self._now_s() - self._began_s
         if isinstance(answer, StreamedAnswer):

@@ -42,6 +42,3 @@ class AnyPeer:
 
     async def refresh(self, peers: Sequence[Provider]) -> None:
         """See `PeerPolicy`."""
-
-
-ANY_PEER = AnyPeer()

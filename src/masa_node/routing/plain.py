@@ -190,7 +190,8 @@ class Plain:
         self._has_parted = True
         if response is not None:
             now.answered(usage)
-            self._finished(response)
+            now.listen(None)
+            response.finish()
         health.succeeded(now_s)
         health.answered(took_s, now_s)
         health.running -= 1
@@ -228,13 +229,12 @@ class Plain:
         return not is_over
 
     def _begin_stream(self, response: OpenResponse, tracker: Relay) -> None:
-        stream = self._stream = AnswerStream(response, tracker, b"", is_over=False)
+        stream = self._stream = AnswerStream(response, tracker)
         answer = stream.answer(self._now.dialect.name, self._begun, self._now.heard)
         self._held = b""
         self._is_ending = False
         self._now.answered(answer.usage)
         exchange, sink = self._made_exchange(), self._host.sink
-        exchange.made.ahead_won(answer)
         exchange.has(answer)
         sink.head(answer, exchange.made.trail)
         self._write = sink.piece
@@ -278,7 +278,8 @@ class Plain:
 
     def _end_stream(self, stream: AnswerStream, response: OpenResponse) -> None:
         last = stream.last_piece()
-        self._finished(response)
+        self._now.listen(None)
+        response.finish()
         rest = self._give(last) if last else None
         if rest is not None or stream.tracker.fault is not None or not self._host.is_ready:
             self._go_on(rest)
@@ -295,10 +296,6 @@ class Plain:
         self._leave(self._made_exchange().go_on(self._host.sink, rest))
 
     # ---- how it ends ----
-
-    def _finished(self, response: OpenResponse) -> None:
-        self._now.listen(None)
-        response.finish()
 
     def _hand_over(self, *, is_expired: bool = False) -> None:
         """Before the first piece: to a task, as if nothing had been read; the server may be out of time."""

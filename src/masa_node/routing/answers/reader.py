@@ -23,7 +23,7 @@ from masa_node.dialects.opening import Shape, shape_of
 from masa_node.dialects.passed.openai_media import is_bytes
 from masa_node.routing.answers.byte_budget import ByteBudget, Pieces
 from masa_node.routing.answers.relay import Relay
-from masa_node.routing.answers.sound import may_be_sound, sound_answer
+from masa_node.routing.answers.sound import sound_answer
 from masa_node.routing.provider import Response, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
@@ -65,12 +65,13 @@ async def take_answer(
     """
     try:
         await check_status(response, dialect)
-        is_sound = may_be_sound(response, dialect.name)
+        is_sound = dialect.name == DialectName.OPENAI_AUDIO and response.content_type.startswith("audio/")
         sign()
         read = _with_signs(response, sign)
         begun, is_over, shape = await _open(read, dialect, is_stream=is_stream and not is_sound)
         if shape is Shape.STREAM:
-            stream = AnswerStream(response, Relay(dialect, endings), begun, is_over, read)
+            tracker = Relay(dialect, endings)
+            stream = AnswerStream(response, tracker, is_over, read, tracker.cut(begun))
             first, stream.read = await stream.first_piece(), None
             return stream.answer(dialect.name, first, heard)
         if is_sound and not is_over and is_bytes(begun):  # an error is JSON, whatever its head says
@@ -205,15 +206,14 @@ def _drop(left: "asyncio.Future[Awaitable[None] | None]") -> None:
 
 @dataclass(slots=True, eq=False)
 class AnswerStream:
-    """The body of one streamed answer, read through its tracker. `_begun` was read already; `is_over`: it is all."""
+    """The body of one streamed answer, read through its tracker. `is_over`: all of it was read already."""
 
     _response: Response
     tracker: Relay
-    _begun: bytes
-    is_over: bool
+    is_over: bool = False
     read: Read | None = None  # where not by the response's own `read_piece`
-    _is_finished: bool = False
     _unseen: bytes = b""  # whole frames that are still to be looked at
+    _is_finished: bool = False
     _trailer_bytes: int = 0
 
     def answer(self, dialect: DialectName, first: bytes, heard: Callable[[], int] = int) -> StreamedAnswer:
@@ -263,8 +263,7 @@ class AnswerStream:
 
     async def _read_on(self) -> bytes:
         tracker = self.tracker
-        begun, self._begun = self._begun, b""
-        piece = begun or await self._next()
+        piece = await self._next()
         if not piece:
             self._is_finished = True
             return tracker.finish(await readable(tracker.buffered(), ANSWER_DEPTH))
@@ -306,7 +305,7 @@ class AnswerStream:
         """
         tracker = self.tracker
         rest: Awaitable[None] | None = None
-        while rest is None and not (tracker.ended or tracker.fault or self._begun or self.is_over):
+        while rest is None and not (tracker.ended or tracker.fault or self.is_over):
             piece = self._response.take_now()
             if piece is None:
                 return False

@@ -9,13 +9,6 @@ from masa_node.chat.answer import StreamedAnswer, Usage
 from masa_node.chat.request import DialectName, Headers
 from masa_node.routing.provider import Response
 
-_SOUND = "audio/"
-
-
-def may_be_sound(response: Response, dialect: DialectName) -> bool:
-    """Does the head say that a sound comes?"""
-    return dialect == DialectName.OPENAI_AUDIO and response.content_type.startswith(_SOUND)
-
 
 def sound_answer(response: Response, headers: Headers, begun: bytes) -> StreamedAnswer:
     """The answer that `begun` is the beginning of."""

@@ -42,7 +42,7 @@ class Attempts:
     winner: Asked | None = None
     race: RaceMode | None = None
     hedges: int = 0
-    ahead: Asked | None = None  # asked as the request came, and `running`; `make` goes on, or `ahead_won` tells of it
+    ahead: Asked | None = None  # asked as the request came, and `running`; `make` goes on, or it has `won`
     _doubtful: tuple[Health, ...] = ()
     _silent: tuple[tuple[int, Asked], ...] = ()  # with their places in the trail
 
@@ -154,11 +154,6 @@ class Attempts:
             self._stats.latency.note(self._request.model, took_s)
             for other in self._doubtful:
                 other.failed(now_s)
-
-    def ahead_won(self, answer: Answer) -> None:
-        """The same of the one ahead."""
-        if self.ahead is not None:
-            self.won(self.ahead, answer)
 
     def _failed(self, asked: Asked, error: ProviderError) -> None:
         now_s = self._loop.time()

@@ -152,7 +152,9 @@ class Race:
                 self._line = deque(stage.candidates)
                 if stage.is_own:
                     self._own.update(stage.candidates)
-                self._count(now_s)
+                if stage.hedge_after_s is not None and not self._is_counted:  # once, when its first peer may be hedged
+                    self._is_counted = True
+                    self._budget.asked(now_s)
                 first = min(stage.at_first, stage.width - len(self._running), len(self._line))
                 return [*(self._start_next(is_hedge=is_hedge) for _ in range(first)), *self._set_clock(now_s)]
         return []
@@ -204,9 +206,3 @@ class Race:
             return []
         self._due_s = now_s + after_s
         return [WakeAt(self._due_s)]
-
-    def _count(self, now_s: float) -> None:
-        """A request counts once in the budget, when its first peer may be hedged."""
-        if self.stage.hedge_after_s is not None and not self._is_counted:
-            self._is_counted = True
-            self._budget.asked(now_s)
