@@ -181,17 +181,29 @@ async def test_what_is_here_to_its_end_holds_no_slot_while_it_is_read(said: Call
     assert (world.admission.running, len(world.outcomes)) == (0, 1)
 
 
+@dataclass
+class TakesNoHead(StandsStill):
+    error: MasaError | None = None
+
+    async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
+        del attempts
+        self.error = error
+        return 0
+
+
+@virtual_time
+async def test_a_caller_that_takes_no_begin_is_given_up_after_the_idle_time_though_nobody_waits() -> None:
+    server = Talks()
+    world = World([server])
+    caller = TakesNoHead(asyncio.get_running_loop().create_future())
+    assert (await ask(world, caller)).status == 408
+    assert isinstance(caller.error, CallerStalled)
+    assert IDLE_S <= now_s() <= IDLE_S + 2 * EVERY_S
+    assert (world.admission.running, server.streams[0].open) == (0, False)
+
+
 @virtual_time
 async def test_a_caller_that_takes_no_begin_is_told_so() -> None:
-    @dataclass
-    class TakesNoHead(StandsStill):
-        error: MasaError | None = None
-
-        async def failed(self, error: MasaError, attempts: Sequence[Attempt]) -> int:
-            del attempts
-            self.error = error
-            return 0
-
     server = Talks()
     world = World([server], max_running=1)
     caller = TakesNoHead(asyncio.get_running_loop().create_future())
