@@ -140,6 +140,14 @@ def test_a_stream_without_done_is_whole_once_it_said_why_it_stopped() -> None:
     assert follow(OPENAI, [PIECE, FINISH]).fault is None
 
 
+def test_a_message_that_said_why_it_stopped_is_whole_without_its_last_event() -> None:
+    stream = next(stream for stream in STREAMS if stream.dialect is ANTHROPIC)
+    assert b"message_stop" in stream.frames[-1]
+    followed = follow(ANTHROPIC, stream.frames[:-1])
+    assert followed.fault is None
+    assert followed.out == b"".join(stream.frames[:-1])
+
+
 def test_what_comes_after_the_terminal_frame_goes_through() -> None:
     raw = PIECE + FINISH + DONE + sse(b'{"x":1}')
     assert follow(OPENAI, [raw]).out == raw
@@ -152,7 +160,7 @@ def is_whole_when_cut_at(stream: Stream, end: int) -> bool:
     """Does the head of this recording hold all that makes an answer of its dialect whole?"""
     frames = [frame for frame in recorded_heads(stream, end) if frame]
     marks = [stream.dialect.mark(frame, Usage()) for frame in frames]
-    if stream.dialect.needs_finish:
+    if not stream.dialect.needs_end:
         return Mark.END in marks or (Mark.FINISH in marks and marks[-1] not in (Mark.ALIEN, Mark.NOISE))
     return Mark.END in marks
 
@@ -312,6 +320,45 @@ def test_an_error_frame_in_the_middle_goes_through_as_the_llms_own_ending(dialec
     else:
         assert followed.fault is None
         assert followed.tracker.usage.has_failed
+
+
+BARE = b'{"error":{"message":"boom","code":429}}'
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, RESPONSES, ANTHROPIC, CLOUDFLARE])
+@pytest.mark.parametrize("error", [BARE, BARE.replace(b":", b" :\n "), b'{"type":"error","error":{"message":"boom"}}'])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_an_error_that_is_in_no_field_of_an_event_is_told(dialect: Dialect, error: bytes, end: bytes) -> None:
+    begun, endings = up_to_the_first_piece_of(dialect), Endings()
+    for _ in range(2):  # what is cut so shows nothing of how the server ends its streams
+        tracker = StreamTracker(dialect, endings)
+        out = tracker.feed(begun) + tracker.feed(error + end)
+        out += tracker.finish() if tracker.fault is None else b""
+        assert isinstance(tracker.fault, BrokenAnswer)
+        assert "boom" in tracker.fault.message
+        assert out == begun + (error + end if end == b"\n\n" else b"")
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, RESPONSES, CLOUDFLARE])
+def test_the_done_behind_such_an_error_does_not_go_through(dialect: Dialect) -> None:
+    begun = up_to_the_first_piece_of(dialect)
+    followed = follow(dialect, [begun, BARE + b"\n" + DONE])
+    assert followed.out == begun
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert "boom" in followed.fault.message
+
+
+def test_such_an_error_first_has_its_status() -> None:
+    fault = follow(OPENAI, [b": waking up\n\n", BARE + b"\n"]).fault
+    assert isinstance(fault, ErrorAnswer)
+    assert (fault.status, fault.body) == (429, BARE)
+
+
+def test_an_error_frame_that_is_not_complete_does_not_swallow_the_one_that_follows() -> None:
+    followed = follow(OPENAI, [PIECE, b'data: {"detail":"boom"}'])
+    assert followed.out == PIECE
+    assert isinstance(followed.fault, BrokenAnswer)
+    assert "boom" in followed.fault.message
 
 
 @pytest.mark.parametrize("is_at_once", [True, False])

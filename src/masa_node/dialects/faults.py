@@ -95,6 +95,7 @@ _BAD_REQUEST = 400
 # From Cloudflare's error table, and from MiniMax's, which has its numbers beside a `status_msg`.
 _STATUS_OF_NUMBER = {3006: 413, 3007: 408, 3036: 429, 3040: 429, 5004: 400, 5005: 405, 5007: 404, 5018: 403, 10000: 401}
 _STATUS_OF_MINIMAX = {1001: 504, 1002: 429, 1004: 401, 1008: 402, 1026: 400, 1039: 429, 2013: 400, 2049: 401, 2056: 429}
+_BARE_LINE = re.compile(rb"[\r\n]\{")
 _MAX_LISTED = 16  # errors of one list that are looked at
 _MAX_WORD_CHARS = 64
 
@@ -190,6 +191,20 @@ def is_bare_error(data: bytes) -> bool:
     if not is_empty(outer.detail) and read(data, _DETAIL_ALONE) is not None:  # FastAPI's
         return True
     return error_status(data) is not None and error_text(data) is not None
+
+
+def bare_error_in(frame: bytes) -> bytes:
+    """The error that stands in this frame of an event stream as it is, in none of its fields; b"" if there is none.
+
+    Servers that have begun to stream write so what would have been their whole answer. SDKs read over such lines.
+    """
+    if not frame.startswith(b"{"):
+        begin = _BARE_LINE.search(frame)
+        if begin is None:
+            return b""
+        frame = frame[begin.end() - 1 :]
+    line, _, _ = frame.partition(b"\n")
+    return next((text for text in (line, frame) if is_bare_error(text)), b"")
 
 
 def no_answer(body: bytes, otherwise: str) -> str:

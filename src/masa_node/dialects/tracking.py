@@ -10,14 +10,14 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.dialects.choices import Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
-from masa_node.dialects.faults import error_status, error_text, failed_response, is_json_error, quoted
-from masa_node.dialects.framing import SILENT_STARTS, FrameCutter, event_of, is_silent, parts_of
+from masa_node.dialects.faults import bare_error_in, error_status, error_text, failed_response, is_json_error, quoted
+from masa_node.dialects.framing import SILENT_STARTS, SSE, FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
 # A model's words in a frame, where they stand in one string without escapes.
 _WORDS = re.compile(rb'"(?:content|text|response|reasoning|reasoning_content|thinking)":\s?"([^"\\\r\n]+)(?=")')
 QUOTE, LINE_FEED, RETURN = b'"\n\r'  # as numbers they are found in a third of the time
-_PIECE, _FINISH = Mark.PIECE, Mark.FINISH  # to read one off the enum takes a hundred steps
+_PIECE, _FINISH, _META = Mark.PIECE, Mark.FINISH, Mark.META  # to read one off the enum takes a hundred steps
 USUAL = 1 << 48  # more than the bytes of any stream
 _COMPARED_BYTES = 4096  # in one go: some twenty frames, 20 us
 _LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
@@ -197,14 +197,10 @@ class StreamTracker:
                 self.fault = BrokenAnswer("its stream ended inside a frame, so the answer was cut")
             return b""
         if rest.strip() and not self.ended:
-            passed = self._look_at(seen)
-            out = passed if self.fault is not None else rest
-        else:
-            out = rest
+            self._look_at(seen)
         if self.fault is None and not self.is_whole():
             self.fault = BrokenAnswer(self._what_is_missing())
-            return b""
-        return out
+        return rest if self.fault is None else b""  # an error frame behind it would be one with it
 
     def is_whole(self) -> bool:
         """Would this be a whole answer if nothing more came? An error frame of the LLM's own is an ending too."""
@@ -213,7 +209,7 @@ class StreamTracker:
         return self.started and not self._dialect.needs_end and self._choices.have_ended
 
     def _is_cut_inside(self, rest: bytes) -> bool:
-        if not rest.strip() or not self.started:
+        if not rest.strip() or not self.started or self._has_bare_error(rest):
             return False
         return self._dialect.mark(rest, Usage()) in (Mark.NOISE, Mark.ALIEN)  # not even a frame without its delimiter
 
@@ -232,7 +228,8 @@ class StreamTracker:
                 passed += len(frame)
                 continue
             self._frames += mark is not Mark.NOISE
-            self._note(mark, frame)
+            is_bare_error = mark is not _META and self._has_bare_error(frame)
+            self._note(Mark.OVERLOOKED if is_bare_error else mark, frame)
             if self.fault is not None:
                 return whole[: self._passed(mark, passed, frame)]
             if self.ended:
@@ -242,9 +239,12 @@ class StreamTracker:
 
     def _passed(self, mark: Mark, before: int, frame: bytes) -> int:
         """How much of what came goes on where the frame with this mark is a fault: not an end that is none."""
-        if mark is Mark.OVERLOOKED and self.started:
-            return before + len(frame)
-        return before if mark in (Mark.END, Mark.CUT) else 0
+        if mark in (Mark.END, Mark.CUT):
+            return before
+        return before + len(frame) if self.started else 0
+
+    def _has_bare_error(self, frame: bytes) -> bool:
+        return self._dialect.framing is SSE and bool(bare_error_in(frame))
 
     def _note(self, mark: Mark, frame: bytes) -> None:
         if mark is Mark.ERROR:
@@ -264,7 +264,7 @@ class StreamTracker:
     def _note_first(self, mark: Mark, frame: bytes) -> None:
         match mark:
             case Mark.ERROR | Mark.OVERLOOKED:
-                self.fault = error_first(event_of(frame)[1] or frame)
+                self.fault = error_first(_said_in(frame))
             case Mark.ALIEN if not self.is_ours:
                 self.fault = NotAnAnswer(
                     f"its stream is not in the {self._dialect.name} format; it begins with {quoted(frame)}"
@@ -288,8 +288,12 @@ class StreamTracker:
         return "its stream ended without the terminal frame, so the answer was cut"
 
 
+def _said_in(frame: bytes) -> bytes:
+    return bare_error_in(frame) or event_of(frame)[1] or frame
+
+
 def _words_of(frame: bytes) -> str:
-    data = event_of(frame)[1] or frame
+    data = _said_in(frame)
     return error_text(data) or quoted(data)
 
 
