@@ -90,5 +90,16 @@ async def test_a_websocket_is_not_accepted(fronting: ServingNode) -> None:
     lines = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     lines += b"Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\nSec-WebSocket-Version: 13\r\n"
     async with line_to(fronting.port) as line:
-        for target in (b"/ws", b"/v1/realtime", b"/v1/responses", b"/api/chat"):
-            assert (await line.ask(head(b"GET", target, lines))).status in (404, 405)
+        for target, status in ((b"/ws", 404), (b"/v1/realtime", 404), (b"/v1/models", 200), (b"/api/chat", 426)):
+            assert (await line.ask(head(b"GET", target, lines))).status == status
+
+
+async def test_codex_is_told_at_once_to_go_on_without_a_websocket(fronting: ServingNode) -> None:
+    lines = b"Connection: Upgrade\r\nUpgrade: websocket\r\nOpenAI-Beta: responses_websockets=2026-02-06\r\n"
+    lines += b"Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    async with line_to(fronting.port) as line:
+        reply = await line.ask(head(b"GET", b"/v1/responses", lines))
+        assert reply.status == 426
+        assert reply.header("upgrade") == "HTTP/1.1"
+        assert b"takes POST" in reply.body
+        assert (await line.ask(head(b"GET", b"/v1/responses", b""))).status == 405  # the connection goes on

@@ -329,6 +329,14 @@ async def test_an_allowed_origin_and_only_that_one_is_named(
     assert then.header("vary") == "origin"
 
 
+@pytest.mark.parametrize("count", [1, 60])
+async def test_a_page_may_send_headers_of_any_name(node: ServingNode, count: int) -> None:
+    """LiteLLM's own (`langfuse_trace_id`) have underscores; SDKs and what traces them send dozens."""
+    names = b",".join([b"langfuse_trace_id", b"x.y", *(b"x-h-%d" % number for number in range(count))])
+    asked = preflight(CHAT, ALLOWED).replace(b"Headers: authorization", b"Headers: " + names)
+    assert (await ask_once(node.port, asked)).header("access-control-allow-headers") == names.decode()
+
+
 async def test_an_allowed_page_without_the_key_can_read_why_it_is_refused(guarded: ServingNode) -> None:
     reply = await ask_once(guarded.port, post(chat(), b"Origin: " + ALLOWED + b"\r\n"))
     assert (reply.status, reply.header("access-control-allow-origin")) == (401, ALLOWED.decode())

@@ -26,10 +26,12 @@ from masa_node.api.routes import GET_PATHS, answer_at, methods_at
 from masa_node.api.views import models
 from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName
+from masa_node.chat.websocket_errors import NoWebSocket
 from masa_node.routing.answers.byte_budget import ByteBudget
 
 _ALLOWED_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta, x-request-id"
-_HEADER_NAMES = re.compile(rb"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}")
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: ?, ?[A-Za-z0-9_.-]{1,64}){0,63}")
+_OF_A_HANDSHAKE = b"sec-websocket-key"  # RFC 6455, 4.1; the reader leaves out the offer itself
 _PREFLIGHT_AGE_S = b"600"
 # What the SDKs and people's scripts look at: without being named here, no script of a page gets to see it.
 _EXPOSED = frozenset(
@@ -140,7 +142,9 @@ class App:
         if not allowed:
             raise self._not_here(path, caller or OWNERS)
         if method not in allowed:
-            raise WrongMethod(f"{path} takes {allowed[0]}, not {method}.", ", ".join(allowed))
+            is_handshake = place.endpoint is not None and any(name == _OF_A_HANDSHAKE for name, _ in headers)
+            kind, what = (NoWebSocket, "a WebSocket") if is_handshake else (WrongMethod, method)
+            raise kind(f"{path} takes {allowed[0]}, not {what}.", ", ".join(allowed))
         own_id = own_id_of(headers)
         return Entry(guard, origin, request.is_admitted, place, own_id, caller or OWNERS, version)
 

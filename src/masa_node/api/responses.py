@@ -24,6 +24,7 @@ from masa_node.chat.key_errors import KeyLimited, KeySpent
 from masa_node.chat.outcome import WON, Attempt, abridged
 from masa_node.chat.request import DialectName, Headers, RequestId
 from masa_node.chat.statuses import is_final, status_of
+from masa_node.chat.websocket_errors import NoWebSocket
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.registry import DIALECTS
 
@@ -74,6 +75,8 @@ async def send_error(
         headers.append((_SHOULD_RETRY, b"false"))  # the SDKs of OpenAI and Anthropic send a 5xx twice more, else
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, NoWebSocket):
+        headers += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]  # RFC 9110, 15.5.22
     if isinstance(error, Unauthorized):  # an LLM's 401 is about its key, not about this node's
         headers.append((b"www-authenticate", b'Bearer realm="masa-node"'))
     await reply.whole(text.status, headers, body)

@@ -4,6 +4,7 @@ from masa_node.chat import errors as e
 from masa_node.chat import journal_errors as j
 from masa_node.chat import key_errors as k
 from masa_node.chat import owner_errors as o
+from masa_node.chat import websocket_errors as w
 
 STATUS: dict[type[e.MasaError], int] = {
     e.BadJson: 400,
@@ -16,6 +17,7 @@ STATUS: dict[type[e.MasaError], int] = {
     e.UnknownPath: 404,
     j.UnknownRequest: 404,
     e.WrongMethod: 405,
+    w.NoWebSocket: 426,  # at any other status Codex tries five times more before it goes on without
     e.BodyTooSlow: 408,
     e.CallerStalled: 408,
     e.BodyTooLarge: 413,
