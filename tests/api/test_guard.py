@@ -207,7 +207,17 @@ def test_a_session_is_no_way_in_for_others_nor_once_it_is_over(is_over: object) 
 # ---- Host ----
 
 LOCAL = [b"localhost", b"LOCALHOST:1", b"localhost:65535", b"127.0.0.1", b"[::1]:80", b"192.0.2.7", b"[2001:db8::1]"]
+COMPLETE = [b"mine.example.:8080", b"MINE.example.", b"a.svc.cluster.local."]
 OF_CONTAINERS = [b"host.docker.internal:8080", b"Host.Containers.internal", b"chat.localhost:3000"]
+
+
+@pytest.mark.parametrize("host", COMPLETE)
+def test_a_dot_behind_a_name_of_the_owners_makes_it_no_other(host: bytes) -> None:
+    it = guard(hosts=("mine.example", "*.svc.cluster.local"))
+    assert it.check_host_and_origin([(b"host", host)]) is None
+    for other in (b"mine.example..", b"evil.example.", b"mine.example.evil.", b"0.0.0.0.", b"localhost."):
+        with pytest.raises(HostRefused):
+            it.check_host_and_origin([(b"host", other)])
 
 
 @pytest.mark.parametrize("host", [*LOCAL, *OF_CONTAINERS, socket.gethostname().encode()])

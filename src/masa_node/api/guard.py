@@ -44,7 +44,8 @@ class Guard:
     def __init__(self, rules: GuardRules, access: Access | None = None) -> None:
         self._access = access if access is not None else Access()
         self._keys = [_sendable(key).encode() for key in rules.api_keys]
-        self._hosts = (*map(host_rule, rules.allowed_hosts), *_OWN_NAMES, socket.gethostname().lower())
+        self._named_hosts = tuple(map(host_rule, rules.allowed_hosts))
+        self._hosts = (*self._named_hosts, *_OWN_NAMES, socket.gethostname().lower())
         self._origins = tuple(map(origin_rule, rules.allowed_origins))
         self._good_hosts: set[bytes] = set()
 
@@ -106,7 +107,13 @@ class Guard:
         if match is None or int(match["port"] or 0) > MAX_PORT:
             raise BadHost("The Host header is malformed.")
         name = match["name"].decode().lower()
-        if not (_is_usable_address(name) or any(fits_host(rule, name) for rule in self._hosts)):
+        # With a dot behind it, the owner's name is complete, and the same one (RFC 1034). Those of this machine are
+        # taken as programs write them: `localhost.` may be looked up.
+        whole = name.removesuffix(".")
+        is_known = any(fits_host(rule, name) for rule in self._hosts) or any(
+            fits_host(rule, whole) for rule in self._named_hosts
+        )
+        if not (_is_usable_address(name) or is_known):
             raise HostRefused(
                 f"This node does not answer for the host {name!r}, so that web pages cannot reach it by "
                 f"renaming (DNS rebinding). Add it to ALLOWED_HOSTS if it is yours."

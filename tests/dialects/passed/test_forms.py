@@ -67,6 +67,19 @@ def test_the_boundary_may_be_written_in_each_way(media_type: str) -> None:
     assert form_type((("content-type", media_type),), Endpoint.OPENAI_TRANSCRIPTIONS) == media_type
 
 
+@pytest.mark.parametrize("lines", [1, 2, 8])
+def test_blank_lines_before_a_form_are_no_part_of_it(lines: int) -> None:
+    body = b"\r\n" * lines + form(MODEL)
+    assert peek_form(body, TYPE).model == "whisper-1"
+    assert form_renamed(body, TYPE, "other") == body.replace(b"whisper-1", b"other")
+
+
+@pytest.mark.parametrize("before", [b"\r\n" * 9, b"\n", b"\r", b" ", b"\r\n ", b"This is a form.\r\n"])
+def test_anything_else_before_a_form_is_refused(before: bytes) -> None:
+    with pytest.raises(CallerError, match="does not begin with the boundary"):
+        peek_form(before + form(MODEL), TYPE)
+
+
 @pytest.mark.parametrize(
     "media_type",
     [

@@ -28,6 +28,7 @@ _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET = re.compile(rb'charset[*0-9]*\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 _TRUE = frozenset({b"true", b"1", b"on", b"yes", b"t", b"y"})  # what pydantic takes for it
 _LINE = b"\r\n"
+_BEFORE = re.compile(rb"(?:\r\n){0,8}")  # a preamble of blank lines, as some phones' programs begin a form with
 _OF_ALL = b"_charset_"  # the field that names the charset of all others (RFC 7578, 4.6)
 _DECIDING = frozenset({b"model", b"stream", _OF_ALL})
 
@@ -86,9 +87,11 @@ def _one(body: bytes, parts: list[_Part], name: bytes) -> bytes | None:
 def _deciding_parts(body: bytes, media_type: str) -> list[_Part]:
     boundary = _boundary(media_type)
     dashes = b"--" + boundary
-    if not body.startswith(dashes):
+    before = _BEFORE.match(body)
+    begin = before.end() if before is not None else 0
+    if not body.startswith(dashes, begin):
         raise CallerError("The form does not begin with the boundary that its Content-Type names.")
-    spans = _spans(body, dashes)
+    spans = _spans(body, dashes, begin)
     if _count(body, dashes, len(spans) + 2) != len(spans) + 1:
         raise CallerError("The form's boundary stands where no part begins. Choose one that is not in the data.")
     parts = [_part(body, start, end) for start, end in spans]
@@ -122,11 +125,11 @@ def _check_charset(name: bytes) -> None:
         raise CallerError("The form names another charset than UTF-8: in that it could be read otherwise.")
 
 
-def _spans(body: bytes, dashes: bytes) -> list[tuple[int, int]]:
-    """Where each part begins, behind the line of its boundary, and ends."""
+def _spans(body: bytes, dashes: bytes, begin: int) -> list[tuple[int, int]]:
+    """Where each part begins, behind the line of its boundary, and ends. The first boundary is at `begin`."""
     spans: list[tuple[int, int]] = []
     delimiter = _LINE + dashes
-    at = len(dashes)
+    at = begin + len(dashes)
     while True:
         if body[at : at + 2] == b"--":
             if body[at + 2 :].strip(b" \t\r\n"):
