@@ -39,6 +39,8 @@ MODEL = field("model", b"whisper-1")
         ((b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain', b"whisper-1"),),
         ((b'Content-Type: text/plain; charset="UTF-8"\r\nContent-Disposition: form-data; name="model"', b"whisper-1"),),
         (field("_charset_", b"UTF-8"), MODEL),
+        (field("_charset_", b"iso-8859-1"), MODEL, field("prompt", b"\xe9")),
+        ((MODEL[0] + b"\r\nContent-Type: a/b; charset=ISO-8859-1\r\nContent-Transfer-Encoding: 8bit", MODEL[1]),),
         ((FILE + b"; charset=utf-16", SOUND), MODEL),
         ((b'Content-Disposition: form-data; filename="a \\" name=b.wav"; name="file"', SOUND), MODEL),
         ((b"Content-Disposition: form-data; name=\"file\"; filename=x; filename*=UTF-8''%e2%82%ac", SOUND), MODEL),
@@ -60,6 +62,9 @@ def test_a_form_says_whether_it_asks_for_a_stream(said: bytes, *, wanted: bool) 
         'multipart/form-data; boundary="xYz"',
         "Multipart/Form-Data;charset=utf-8;Boundary=xYz",
         "multipart/form-data; boundary=xYz; charset=UTF-8",
+        "multipart/form-data; boundary=xYz; charset=ISO-8859-1",
+        "multipart/form-data; boundary=xYz;",
+        'multipart/form-data; boundary="xYz" ; ',
     ],
 )
 def test_the_boundary_may_be_written_in_each_way(media_type: str) -> None:
@@ -103,6 +108,11 @@ def test_a_boundary_that_is_none_or_two_and_another_charset_are_refused(media_ty
         peek_form(form(MODEL), media_type)
 
 
+def test_letters_in_a_form_that_says_it_is_of_another_charset_are_refused() -> None:
+    with pytest.raises(CallerError, match="another charset"):
+        peek_form(form(field("model", "ä".encode())), "multipart/form-data; boundary=xYz; charset=ISO-8859-1")
+
+
 ODD = {
     "another model behind it": form(MODEL, field("model", b"other")),
     "another model before it": form(field("model", b"other"), MODEL),
@@ -112,6 +122,8 @@ ODD = {
     "a model that is encoded": form((MODEL[0] + b"\r\nContent-Transfer-Encoding: base64", b"d2hpc3Blci0x")),
     "a model of another encoding": form(field("model", b"\xff\xfe")),
     "a model of another charset": form((MODEL[0] + b"\r\nContent-Type: text/plain; charset=utf-7", b"+AG0-1")),
+    "letters of a charset of letters": form((MODEL[0] + b"\r\nContent-Type: a/b; charset=latin1", "ä".encode())),
+    "such letters in a form of that charset": form(field("_charset_", b"iso-8859-1"), field("model", "ä".encode())),
     "one in quotes": form((MODEL[0] + b'\r\nContent-Type: text/plain;Charset = "UTF-16"', b"m1")),
     "one in two parts": form((MODEL[0] + b"\r\nContent-Type: text/plain; charset*0=utf-; charset*1=7", b"m")),
     "a stream of another charset": form(MODEL, (field("stream", b"")[0] + b"\r\nContent-Type: a/b;charset=x", b"1")),

@@ -25,6 +25,8 @@ _DISPOSITION = re.compile(
 _NAMED = re.compile(rb'(?:\A|[;\s])(name|filename|filename\*)=("(?:[^"\\]|\\.)*"|[^\s;"]+)', re.IGNORECASE)
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+# In which ASCII reads the same. Apache's HttpClient names the first for each text, whatever is in it.
+_LIKE_ASCII = frozenset({b"iso-8859-1", b"iso8859-1", b"latin1", b"iso-8859-15", b"windows-1252", b"cp1252"})
 _CHARSET = re.compile(rb'charset[*0-9]*\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 _TRUE = frozenset({b"true", b"1", b"on", b"yes", b"t", b"y"})  # what pydantic takes for it
 _LINE = b"\r\n"
@@ -52,10 +54,10 @@ def form_type(headers: Headers, endpoint: Endpoint) -> str:
 def peek_form(body: bytes, media_type: str) -> Peeked:
     """The model's name and whether a stream is asked for. Raises `BadModel`, `CallerError`."""
     parts = _deciding_parts(body, media_type)
-    if (charset := _one(body, parts, _OF_ALL)) is not None:
-        _check_charset(charset)
     model = _one(body, parts, b"model")
     stream = _one(body, parts, b"stream") or b""
+    if (charset := _one(body, parts, _OF_ALL)) is not None:
+        _check_charset(charset, (model or b"") + stream)
     if model is None:
         raise BadModel("The form has no field `model`. Add one; GET /api/v1/llm/models lists the ids.")
     try:
@@ -85,7 +87,7 @@ def _one(body: bytes, parts: list[_Part], name: bytes) -> bytes | None:
 
 
 def _deciding_parts(body: bytes, media_type: str) -> list[_Part]:
-    boundary = _boundary(media_type)
+    boundary, charsets = _read_type(media_type)
     dashes = b"--" + boundary
     before = _BEFORE.match(body)
     begin = before.end() if before is not None else 0
@@ -94,8 +96,10 @@ def _deciding_parts(body: bytes, media_type: str) -> list[_Part]:
     spans = _spans(body, dashes, begin)
     if _count(body, dashes, len(spans) + 2) != len(spans) + 1:
         raise CallerError("The form's boundary stands where no part begins. Choose one that is not in the data.")
-    parts = [_part(body, start, end) for start, end in spans]
-    return [part for part in parts if part is not None]
+    parts = [part for part in [_part(body, start, end) for start, end in spans] if part is not None]
+    for charset in charsets:
+        _check_charset(charset, b"".join([body[part.start : part.end] for part in parts]))
+    return parts
 
 
 def _count(body: bytes, sought: bytes, most: int) -> int:
@@ -106,22 +110,22 @@ def _count(body: bytes, sought: bytes, most: int) -> int:
     return count
 
 
-def _boundary(media_type: str) -> bytes:
-    _, semicolon, rest = media_type.partition(";")
+def _read_type(media_type: str) -> tuple[bytes, list[bytes]]:
+    """The boundary, and the charsets that are named beside it; b"" for one that cannot be read."""
+    _, semicolon, rest = media_type.rstrip("; \t").partition(";")
     matches = list(_PARAMETER.finditer(semicolon + rest))
     named = [(match[1].lower(), match[2] if match[2] is not None else match[3]) for match in matches]
     found = [value for name, value in named if name == "boundary"]
     is_read = "".join(match[0] for match in matches) == semicolon + rest
     if not is_read or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
         raise CallerError("The form's Content-Type names no usable boundary.")
-    for name, value in named:
-        if "*" in name or name == "charset":
-            _check_charset(b"" if "*" in name else value.encode())
-    return found[0].encode()
+    charsets = [b"" if "*" in name else value.encode() for name, value in named if "*" in name or name == "charset"]
+    return found[0].encode(), charsets
 
 
-def _check_charset(name: bytes) -> None:
-    if name.lower() not in _CHARSETS:
+def _check_charset(name: bytes, value: bytes) -> None:
+    """Could this value be read in two ways, where such a charset is named?"""
+    if name.lower() not in _CHARSETS and not (name.lower() in _LIKE_ASCII and value.isascii()):
         raise CallerError("The form names another charset than UTF-8: in that it could be read otherwise.")
 
 
@@ -166,7 +170,7 @@ def _part(body: bytes, start: int, end: int) -> _Part | None:
     if len(named) > 1 or not is_plain or end - start > _MAX_VALUE_BYTES:
         raise CallerError(f"The form's field `{name.decode()}` is a file, is encoded, or is too long.")
     for charset in _CHARSET.findall(headers.get(b"content-type", b"")):  # some servers read each part by its own
-        _check_charset(charset)
+        _check_charset(charset, body[start:end])
     return _Part(name, start, end)
 
 
