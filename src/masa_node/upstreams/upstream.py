@@ -139,7 +139,8 @@ class Upstream:
             any_name = AnyName.DECLARED
         endpoints = offer.endpoints
         if server.missing:
-            endpoints = frozenset(each for each in endpoints if server.target(each, offer.model) not in server.missing)
+            urls = {each: server.target(each, offer.model) for each in endpoints}
+            endpoints = frozenset(each for each, url in urls.items() if not server.lacks(url, offer.model))
         if endpoints == offer.endpoints and any_name is offer.any_name:
             return offer
         return msgspec.structs.replace(offer, endpoints=endpoints, any_name=any_name)
@@ -187,7 +188,7 @@ class Upstream:
         endpoint, model, _, query = key
         server = self._server
         url = server.target(endpoint, model) if server is not None else None
-        if server is None or url is None or url in server.missing:
+        if server is None or url is None or server.lacks(url, model):
             return None
         try:
             target, head = self._access.way(url, _headers_up(request, endpoint, server), query)
@@ -237,8 +238,8 @@ class Upstream:
     async def _answer(self, server: Server, request: Request, sign: Sign, sent: "AskedNow | None") -> Answer:
         native = server.native if request.endpoint is Endpoint.NATIVE else request.endpoint
         url = server.target(request.endpoint, request.model)
-        if url is None or url in server.missing:
-            raise self._not_spoken(server, request.endpoint)
+        if url is None or server.lacks(url, request.model):
+            raise self._not_spoken(server, request)
         if sent is not None:
             response = await sent.waited_for()
         else:
@@ -252,7 +253,7 @@ class Upstream:
                 raise
             if not is_of_the_path(exc, url, request.model):
                 raise
-            raise self._found_missing(server, request.endpoint, url, exc) from exc
+            raise self._found_missing(server, request, url, exc) from exc
         self.answered_at(url, request.endpoint, asyncio.get_running_loop().time())
         return answer
 
@@ -261,19 +262,21 @@ class Upstream:
         """Is this the endpoint's URL for every model? What is learnt of one model's says nothing of the others."""
         return server.probe_url() is not None or server.target(endpoint, "m") == server.target(endpoint, "n") == url
 
-    def _found_missing(self, server: Server, endpoint: Endpoint, url: str, error: ErrorAnswer) -> EndpointMissing:
+    def _found_missing(self, server: Server, request: Request, url: str, error: ErrorAnswer) -> EndpointMissing:
         """The server has no such endpoint: it is offered no more, until the server is looked at again."""
-        server.missing.add(url)
+        server.found_missing(url, request.model)
         self._ways.clear()
         self.invalidation.set()
-        missing = self._not_spoken(server, endpoint, f"has no {urlsplit(url).path}: {error.message}.")
+        missing = self._not_spoken(server, request, f"has no {urlsplit(url).path}: {error.message}.")
         status = NOT_FOUND if error.status == NOT_IMPLEMENTED else error.status  # of 5xx an SDK would try again
         return EndpointMissing(missing.message, missing.endpoints, error.headers, status)
 
     @staticmethod
-    def _not_spoken(server: Server, endpoint: Endpoint, why: str = "") -> EndpointMissing:
+    def _not_spoken(server: Server, request: Request, why: str = "") -> EndpointMissing:
         """As any server of this kind would answer: the caller's mistake, and no sign of ill health."""
-        left = frozenset(each for each in server.endpoints() if server.target(each, "m") not in server.missing)
+        endpoint, model = request.endpoint, request.model
+        urls = {each: server.target(each, "m") for each in server.endpoints()}
+        left = frozenset(each for each, url in urls.items() if not server.lacks(url, model))
         paths = ", ".join(f"POST {ENDPOINT_PATHS[each][0]}" for each in sorted(left) if each in ENDPOINT_PATHS)
         advice = f"Ask for it through: {paths}." if paths else "Is the URL right?"
         message = f"{server.label} {why or f'does not speak the format of this endpoint ({endpoint}).'} {advice}"

@@ -215,6 +215,24 @@ async def test_an_endpoint_that_has_answered_is_not_taken_for_missing() -> None:
         assert [(await post(node.port, EMBEDDINGS, BODY)).status for _ in range(3)] == [200, 404, 200]
 
 
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(("status", "body"), OF_THE_PATH)
+async def test_what_one_model_of_a_router_lacks_others_have(status: int, body: bytes) -> None:
+    """llama-swap, vLLM's router: a model of chats has no embeddings, and one of embeddings has no chats."""
+    bare = (answer(status, body.replace(EMBEDDINGS.encode(), OPENAI.endpoint.encode())),)
+    asked = [json.dumps({"model": model}).encode() for model in ("chatty", "bge-m3")]
+    async with FakeLlm().answer("/v1/models", listed("chatty", "bge-m3")) as llm:
+        llm.answer(EMBEDDINGS, (answer(status, body),), (send(whole(ANSWER)),))
+        llm.answer(OPENAI.endpoint, bare, (send(OPENAI.whole),))
+        async with running_node(LLM_CHAT_URL=llm.url) as node:
+            chatty, embeds = asked
+            for path, lacking, having in ((EMBEDDINGS, chatty, embeds), (OPENAI.endpoint, embeds, chatty)):
+                assert (await post(node.port, path, lacking)).status in (400, 404, 405)
+                assert (await post(node.port, path, having)).status == 200
+                assert (await post(node.port, path, lacking)).status in (400, 404, 405)
+                assert len(llm.asked(path)) == 2
+
+
 async def test_another_server_that_has_the_endpoint_is_asked(tmp_path: Path) -> None:
     file = tmp_path / "masa.toml"
     async with (

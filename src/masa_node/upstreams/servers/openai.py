@@ -37,6 +37,7 @@ class OpenAiServer(Server):
     """A server whose API begins at one of `bases` (`<it>/chat/completions`); the first that lists models is the one."""
 
     native = Endpoint.OPENAI_CHAT
+    may_be_several = True  # llama-swap, vLLM's router, LiteLLM
 
     def __init__(self, bases: tuple[str, ...], key: str, *, label: str = ANY_LABEL) -> None:
         super().__init__(next((base for base in bases if base.endswith("/v1")), bases[0]), key, _PATHS)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 # A list of a thousand models with descriptions is below 2 MB (Cloudflare's and OpenRouter's are the longest). While it
 # is read there are three copies of it at most; its entries are kept.
 MAX_LISTING_BYTES = 8 * 1024 * 1024
+MAX_MISSING = 1024  # of models and endpoints; what is forgotten is found out again
 # What only a server says that is there: no rights to list, not this way, not now.
 _IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
 YEAR_10000_UNIX_S = 253_402_300_800
@@ -51,13 +52,15 @@ class Server(ABC):
 
     `label` is what it is called in words ("Ollama"), `native` the endpoint that its own chat endpoint is. `was_seen`:
     did it answer as such a server does, when it was asked what it is? `probe` is the endpoint that an empty request may
-    be posted to, None if there is none. What an `Upstream` has learnt of it are URLs, no more than endpoints: those
-    that `answered` once, and those where it said that the endpoint is `missing`.
+    be posted to, None if there is none. `may_be_several`: may each model have a server of its own behind the address,
+    so that what one lacks says nothing of the others? An `Upstream` notes the URLs that have `answered` once, no more
+    than endpoints, and those `missing`, for which models.
     """
 
     label: str
     native: Endpoint
     was_seen = False
+    may_be_several = False
     probe: Endpoint | None = Endpoint.NATIVE
 
     def __init__(self, base: str, key: str, paths: Mapping[Endpoint, str]) -> None:
@@ -65,7 +68,17 @@ class Server(ABC):
         self.key = key
         self.paths = paths
         self.answered: set[str] = set()
-        self.missing: set[str] = set()
+        self.missing: set[tuple[str | None, str]] = set()
+
+    def lacks(self, url: str | None, model: str) -> bool:
+        """Did it say that it has no such endpoint?"""
+        return (url, model if self.may_be_several else "") in self.missing
+
+    def found_missing(self, url: str, model: str) -> None:
+        """It says so. At most MAX_MISSING are kept."""
+        if len(self.missing) >= MAX_MISSING:
+            self.missing.clear()
+        self.missing.add((url, model if self.may_be_several else ""))
 
     def target(self, endpoint: Endpoint, model: str) -> str | None:
         """The URL that serves this endpoint, percent-encoded; None if the server does not speak it.
