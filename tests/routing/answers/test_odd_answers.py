@@ -118,6 +118,22 @@ async def test_the_llms_words_are_told_and_what_hinders_reading_them() -> None:
     assert packed.closed
 
 
+@pytest.mark.parametrize(
+    ("body", "label", "what"),
+    [
+        (b'"boom"', "application/json", "application/json without an object that can be read: '\"boom\"'"),
+        (b"{half", "application/problem+json", "application/problem+json without an object that can be read: '{half'"),
+        (b"boom", "text/plain", "text/plain instead of JSON: 'boom'"),
+        (b"", "", "no content type instead of JSON: an empty body"),
+    ],
+)
+@virtual_time
+async def test_an_error_that_is_no_object_is_called_what_it_is(body: bytes, label: str, what: str) -> None:
+    with pytest.raises(ErrorAnswer) as raised:
+        await take_answer(Said(body, label=label, status=500), DIALECTS[DialectName.OPENAI], is_stream=False)
+    assert raised.value.message == f"it answered 500: {what}"
+
+
 @pytest.mark.parametrize("body", [b'{"error":{"fault":"too long"}}', b'{"error_msg":"too long","error":true}'])
 @virtual_time
 async def test_an_error_whose_words_stand_where_nobody_looks_for_them_is_quoted(body: bytes) -> None:

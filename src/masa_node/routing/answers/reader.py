@@ -142,7 +142,9 @@ async def check_status(response: Response, dialect: Dialect) -> None:
     if is_json:
         text = dialect.error_message(small) or quoted(body)
     else:
-        text = f"{response.content_type or 'no content type'} instead of JSON{_encoding(response)}: {quoted(body)}"
+        kind = response.content_type or "no content type"
+        what = "without an object that can be read" if "json" in kind else "instead of JSON"
+        text = f"{kind} {what}{_encoding(response)}: {quoted(body)}"
     raise _error(response, f": {text}", body, is_json=is_json)
 
 
