@@ -222,6 +222,27 @@ async def test_a_model_that_is_served_at_other_endpoints_only_names_their_paths(
 
 
 @virtual_time
+@pytest.mark.parametrize(
+    ("asked", "served", "words"),
+    [
+        (Endpoint.OLLAMA_EMBED, Endpoint.OPENAI_EMBEDDINGS, "gives them through: POST /v1/embeddings"),
+        (Endpoint.OLLAMA_EMBEDDINGS, Endpoint.OPENAI_EMBEDDINGS, "gives them through: POST /v1/embeddings"),
+        (Endpoint.OPENAI_EMBEDDINGS, Endpoint.OLLAMA_EMBED, "gives them through: POST /api/embed"),
+        (
+            Endpoint.OPENAI_EMBEDDINGS,
+            Endpoint.ANTHROPIC_MESSAGES,
+            "A chat with it goes through: POST /v1/chat/completions",
+        ),
+    ],
+)
+async def test_who_asks_for_embeddings_is_told_of_embeddings(asked: Endpoint, served: Endpoint, words: str) -> None:
+    world = World()
+    world.catalog.put(ScriptedProvider("a", WHOLE), [offer(MODEL, served, Endpoint.OPENAI_CHAT)])
+    with pytest.raises(DialectNotServed, match=words):
+        await world.answer(world.ask(endpoint=asked))
+
+
+@virtual_time
 async def test_a_provider_whose_streams_keep_breaking_is_not_well() -> None:
     breaking = ScriptedProvider("a", ScriptedStream([BrokenAnswer("cut")]))
     world = World([breaking])

@@ -139,7 +139,7 @@ async def test_when_nobody_can_be_reached_the_error_names_one_and_the_trail_all(
         503,
         ["one=connection_refused", "two=connection_refused", "three=connection_refused"],
     )
-    assert f"one ({urls[0]}/v1): It is away: connection refused" in reply.body.decode()
+    assert f"one ({urls[0]}/v1): It is away, and has not answered for 1 s: connection refused" in reply.body.decode()
 
 
 async def test_a_silent_first_leaves_no_time_for_the_second_and_the_error_says_who_was_asked(tmp_path: Path) -> None:

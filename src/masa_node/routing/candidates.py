@@ -18,7 +18,7 @@ from masa_node.chat.errors import (
     ProviderError,
     UnknownModel,
 )
-from masa_node.chat.request import Endpoint, Privacy, Request, chat_paths
+from masa_node.chat.request import Endpoint, Privacy, Request, other_ways
 from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
@@ -200,7 +200,7 @@ class Candidates:
         if found.other_endpoints:
             return DialectNotServed(
                 f"No LLM known here that serves {request.model!r} speaks the format of this endpoint "
-                f"({request.endpoint}). A chat with it goes through: {chat_paths(found.other_endpoints)}."
+                f"({request.endpoint}). {other_ways(request.endpoint, found.other_endpoints)}"
             )
         arriving = list(self._rules.arriving()) if request.privacy is not Privacy.LOCAL else []
         if arriving:
@@ -239,7 +239,7 @@ class Candidates:
             if _allowed((absence.provider,), request.privacy):
                 away_s = max(math.ceil(now_s - absence.since_s), 1)
                 error = ProviderAway(
-                    f"It serves {request.model!r} and is away: its link was lost {away_s} s ago. {_AGAIN}"
+                    f"It serves {request.model!r}, and is away: its link was lost {away_s} s ago. {_AGAIN}"
                 )
                 error.location = absence.provider.location
                 return error
@@ -248,7 +248,8 @@ class Candidates:
 
 def is_away(error: ProviderError, away_s: float) -> ProviderAway:
     """The error when the last hope was a provider that was there a short time ago."""
-    away = ProviderAway(f"It is away: {error.message} It last answered {max(math.ceil(away_s), 1)} s ago. {_AGAIN}")
+    silent = f"It is away, and has not answered for {max(math.ceil(away_s), 1)} s"  # not when it is back
+    away = ProviderAway(f"{silent}: {error.message} {_AGAIN}")
     away.location = error.location
     return away
 
