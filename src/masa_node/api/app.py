@@ -18,7 +18,7 @@ from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
 from masa_node.api.node_view import NodeView
-from masa_node.api.paths import CHAT_ENDPOINTS, REPLACED, Place, dialect_of_path, not_done_here, place_of
+from masa_node.api.paths import CHAT_ENDPOINTS, REPLACED, Place, dialect_of_path, is_gemini, not_done_here, place_of
 from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody
 from masa_node.api.responses import request_headers, send_error
@@ -142,6 +142,8 @@ class App:
         if not allowed:
             raise self._not_here(path, caller or OWNERS)
         if method not in allowed:
+            if is_gemini(path):
+                raise self._not_here(path, caller or OWNERS)
             is_handshake = place.endpoint is not None and any(name == _OF_A_HANDSHAKE for name, _ in headers)
             kind, what = (NoWebSocket, "a WebSocket") if is_handshake else (WrongMethod, method)
             raise kind(f"{path} takes {allowed[0]}, not {what}.", ", ".join(allowed))
@@ -180,6 +182,10 @@ class App:
             return UnknownPath(f"This node {not_done}; it serves: {models.named(offers)}.")
         if path in REPLACED:
             return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {REPLACED[path]}.")
+        if is_gemini(path):
+            return UnknownPath(
+                "Google's own API (Gemini) is not spoken here. Ask through OpenAI's: POST /v1/chat/completions."
+            )
         known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS, EVENTS.path}))
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")
 

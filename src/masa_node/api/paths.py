@@ -28,6 +28,7 @@ _MANAGEMENT = {
 # What once was an endpoint of a vendor's, and what took its place.
 REPLACED = {"/v1/complete": "/v1/messages"}
 _BLOBS = "/api/blobs/"
+_GEMINI = re.compile(r"/v1(?:alpha|beta)?\d*/models/.+:(?:g|streamG)enerateContent|/v1(?:alpha|beta)\d*/.*")
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
 # Cloudflare's SDK puts its base URL before it, `https://api.cloudflare.com/client/v4`, of which people replace the
@@ -68,6 +69,11 @@ def not_done_here(path: str) -> str | None:
     if path.startswith(_BLOBS):
         return "takes no model files"
     return _MANAGEMENT.get(path)
+
+
+def is_gemini(path: str) -> bool:
+    """Does a client of Google's own API ask? Its paths are a model with a verb, or of versions that no other has."""
+    return _GEMINI.fullmatch(path) is not None
 
 
 def dialect_of_path(path: str) -> DialectName:
