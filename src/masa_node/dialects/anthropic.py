@@ -1,7 +1,4 @@
-"""Anthropic's messages: named server-sent events from `message_start` to `message_stop`.
-
-Trap: some gateways leave out `message_stop` behind a `message_delta` with a `stop_reason`; SDKs read such a stream.
-"""
+"""Anthropic's messages: named server-sent events from `message_start` to `message_stop`."""
 
 import msgspec
 
@@ -121,7 +118,7 @@ class Anthropic:
 
     name = DialectName.ANTHROPIC
     framing = SSE
-    needs_end = False
+    needs_end = True
     needs_finish = False
     end_is_piece = False
 
