@@ -1,6 +1,6 @@
 """`/healthz` is about the process, `/readyz` about what is behind it.
 
-Covers: `routes`, `node_view`.
+Covers: `routes`, `control.node_view`.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ import structlog
 from masa_node.accounts.access import OWNERS, Caller
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.control.events import EVENTS, EventStreams
+from masa_node.api.control.node_view import NodeView
 from masa_node.api.control.pages import SAFETY, is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
 from masa_node.api.families import offers_for
@@ -17,7 +18,6 @@ from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
 from masa_node.api.http1.request import ClientDisconnected, Head, HeaderPairs, HttpRequest
-from masa_node.api.node_view import NodeView
 from masa_node.api.paths import CHAT_ENDPOINTS, REPLACED, Place, dialect_of_path, is_gemini, not_done_here, place_of
 from masa_node.api.plain_chat import PLAIN_ENDPOINTS, Around, PlainChat
 from masa_node.api.request_body import HeldBody

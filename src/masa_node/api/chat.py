@@ -66,10 +66,10 @@ class ChatEndpoints:
             wanted = format_of(asked.head.headers) if is_native else None
             body = await read_body(asked, held, self._limits.body_bytes_at(endpoint))
             if endpoint is Endpoint.OLLAMA_SHOW:
-                shown = await known_elsewhere(self._aliasing, body, entry.caller)
-                if shown is not None:
-                    headers = [_JSON, *alias_header(shown.model, shown.alias_of or shown.model)]
-                    await reply.whole(200, headers, msgspec.json.encode(ollama_show(shown)))
+                described = await known_elsewhere(self._aliasing, body, entry.caller)
+                if described is not None:
+                    headers = [_JSON, *alias_header(described.model, described.alias_of or described.model)]
+                    await reply.whole(200, headers, msgspec.json.encode(ollama_show(described)))
                     return
             request = await self._request(endpoint, entry, asked.head, body, request_id, came_s)
             if is_native:

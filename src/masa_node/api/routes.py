@@ -16,13 +16,13 @@ import msgspec
 from masa_node.accounts.access import Caller
 from masa_node.api.aliasing import alias_header, alias_words, renamed
 from masa_node.api.control.events import EVENTS
+from masa_node.api.control.node_view import Asked, Make, NodeView
 from masa_node.api.control.owner import InviteWanted, LinkGiven, TokenGiven
 from masa_node.api.control.pages import CONSOLE, HOME, Found, wants_page
 from masa_node.api.families import not_in_family, offers_for
 from masa_node.api.guard import SESSION_PATH
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import HttpRequest
-from masa_node.api.node_view import Asked, Make, NodeView
 from masa_node.api.paths import AT_CLOUDFLARES, PEER_VERBS, SEARCH_PATH
 from masa_node.api.request_body import HeldBody, read_body
 from masa_node.api.views import history, models

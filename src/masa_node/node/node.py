@@ -18,10 +18,10 @@ from masa_node.api.aliasing import Aliasing
 from masa_node.api.app import App
 from masa_node.api.chat import ChatEndpoints
 from masa_node.api.control.events import EventStreams
+from masa_node.api.control.node_view import NodeView, Readiness
 from masa_node.api.control.pages import ConsolePages
 from masa_node.api.entry import ChatLimits
 from masa_node.api.guard import Guard
-from masa_node.api.node_view import NodeView, Readiness
 from masa_node.api.views.history import History
 from masa_node.chat.outcome import Outcome
 from masa_node.chat.request import OWNER, Privacy, RaceMode, RaceRule

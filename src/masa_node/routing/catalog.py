@@ -104,7 +104,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Model:
-    """Who serves one model, by name, with its offers of that; what was found is cached until one of them changes."""
+    """The providers of one model, by name, with their offers of it. What was found is cached until one changes."""
 
     loose_key: str
     own: dict[str, _Entry] = field(default_factory=dict[str, _Entry])

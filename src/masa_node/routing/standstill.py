@@ -20,7 +20,7 @@ STALL_S = 10.0
 
 
 class Standstill:
-    """One streamed answer, which a caller gets who has a slot of `slots`; `peer` is "" for the owner's.
+    """One streamed answer, to a caller that has a slot of `slots`; `peer` is "" for the owner's.
 
     An async context manager around the giving. When it is time, its body is cancelled, and it raises `Stalled`: nothing
     came for `idle_s`, or no piece for LONGEST_WITHOUT_PIECE times as long, for all the signs of life. Or it raises

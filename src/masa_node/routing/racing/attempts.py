@@ -138,6 +138,7 @@ class Attempts:
             ahead.begun.close()
             self._cancelled(ahead)
         self.errors, self.last_error = (), None  # they hold the frames that they passed, which lead here
+        self._silent = ()  # so do those that were given up
         if self.winner is not None:
             self.winner.health.running -= 1
 

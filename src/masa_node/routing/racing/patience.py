@@ -41,6 +41,7 @@ class Patience:
     _alive: int = 0  # how many of these have shown a sign
     _silent_until_s: float = 0.0
     _timer: asyncio.TimerHandle | None = None
+    _timer_at_s: float = 0.0  # uvloop's own cannot tell where it is due at once
     _clock: asyncio.Timeout = field(init=False)
 
     def is_alive(self, name: str) -> bool:
@@ -69,10 +70,10 @@ class Patience:
         return self.request.first_piece_deadline_s - self.came_s
 
     async def __aenter__(self) -> Self:
-        self._clock = asyncio.timeout(None)  # which `_look` ends: one timer is enough
+        self._clock = asyncio.timeout(None)  # whose end is `_end`: one timer is enough
         await self._clock.__aenter__()
         self._silent_until_s = self.request.first_piece_deadline_s
-        self._set_timer()
+        self._look_at(self._silent_end_s)
         return self
 
     async def __aexit__(
@@ -88,7 +89,7 @@ class Patience:
         """This provider is asked from now on."""
         self._running[asked.provider.name] = asked
         if self.has_signs:  # else nobody's time is over before that of all
-            self._set_timer()
+            self._look_at(self._due_s(asked))
 
     def ended(self, asked: "Asked") -> None:
         """This provider has answered, failed, or was given up."""
@@ -100,7 +101,7 @@ class Patience:
             now_s = self._loop.time()
             if now_s >= self._silent_until_s:
                 self._silent_until_s = now_s + self.silence_s
-            self._set_timer()
+            self._look_at(self._silent_until_s)
 
     def came(self, *, is_first: bool) -> None:
         """A sign; `is_first` of this provider."""
@@ -109,32 +110,43 @@ class Patience:
             self.has_signs = True
         self._on_sign()
 
-    # ---- the timer: set for the first that may run out of time; a sign, which makes that later, does not move it ----
+    # ---- the timer: set for the first that may run out of time; what makes that later does not move it ----
 
-    def _set_timer(self) -> None:
+    @property
+    def _silent_end_s(self) -> float:
+        """When the time is over if nobody shows a sign."""
+        return min(self.request.first_piece_deadline_s, self.request.given_up_s)
+
+    def _look_at(self, at_s: float) -> None:
+        """Then at the latest, and at the end of all."""
+        at_s = min(at_s, self.end_s)
         if self._timer is not None:
+            if self._timer_at_s <= at_s:
+                return
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._next_s(), self._look)
-
-    def _next_s(self) -> float:
-        """When the next one is out of time, or all are."""
-        if not self.has_signs:
-            return min(self.request.first_piece_deadline_s, self.request.given_up_s)
-        if not self._alive:
-            return min(self.end_s, self._silent_until_s)
-        return min(self.end_s, *map(self._due_s, self._running.values()))
+        self._timer_at_s = at_s
+        self._timer = self._loop.call_at(at_s, self._look)
 
     def _look(self) -> None:
+        self._timer = None
         now_s = self._loop.time()
-        if self._alive and now_s < self.end_s:
+        if now_s >= (self.end_s if self.has_signs else self._silent_end_s):
+            self._end(now_s)
+        elif not self.has_signs:
+            self._look_at(self._silent_end_s)
+        elif self._alive:
             for asked in self._running.values():
                 if now_s >= self._due_s(asked):
                     asked.expire(now_s)
-        elif now_s >= self._next_s():
-            if not self._clock.expired():
-                self._clock.reschedule(now_s)
-            return
-        self._set_timer()
+            self._look_at(min(map(self._due_s, self._running.values()), default=self.end_s))
+        elif now_s >= self._silent_until_s:
+            self._end(now_s)
+        else:
+            self._look_at(self._silent_until_s)
+
+    def _end(self, now_s: float) -> None:
+        if not self._clock.expired():
+            self._clock.reschedule(now_s)
 
     def _due_s(self, asked: "Asked") -> float:
         if asked.is_expired:
