@@ -315,12 +315,13 @@ async def test_a_stream_that_falls_silent_is_cut() -> None:
     assert (outcome.error, outcome.status) == ("stalled", 200)
     assert IDLE_S <= now_s() - began_s <= IDLE_S + 3 * EVERY_S
     assert caller.sink.error is not None
+    assert "nothing came for" in caller.sink.error.message
     assert server.talk.closed
 
 
 @virtual_time
 async def test_a_stream_of_comments_alone_is_cut_later() -> None:
-    world, server, _, _ = begun()
+    world, server, caller, _ = begun()
     server.talk.heads()
     server.talk.says(PIECE)
     began_s = now_s()
@@ -329,6 +330,8 @@ async def test_a_stream_of_comments_alone_is_cut_later() -> None:
         await asyncio.sleep(IDLE_S / 4)
     assert world.outcome.error == "stalled"
     assert 3 * IDLE_S <= now_s() - began_s <= 4 * IDLE_S
+    assert caller.sink.error is not None
+    assert "no piece of it came for" in caller.sink.error.message
 
 
 @virtual_time

@@ -288,7 +288,8 @@ class Exchange:
             if rest is None and flow is not None:  # where each piece has to be waited for, the task may as well read it
                 rest = await flow(give, sink.chunks)
             if rest is not None:
-                await self.still.taken(rest)
+                if rest is not WRITTEN:
+                    await self.still.taken(rest)
                 rest, self._writing = None, False
             piece = await next_piece()
             self.still.came()

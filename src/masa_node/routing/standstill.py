@@ -31,8 +31,8 @@ class Standstill:
     """
 
     __slots__ = (
-        *("_answer", "_given_up_after_s", "_idle_s", "_look_s", "_peer", "_piece_s", "_pieces", "_received"),
-        *("_sign_s", "_slots", "_timeout", "_waits_since_s", "was_slow"),
+        *("_answer", "_given_up_after_s", "_has_signs", "_idle_s", "_look_s", "_peer", "_piece_s", "_pieces"),
+        *("_received", "_sign_s", "_slots", "_timeout", "_waits_since_s", "was_slow"),
     )
 
     def __init__(self, answer: StreamedAnswer, idle_s: float, slots: SlotPool, peer: str, now_s: float) -> None:
@@ -44,6 +44,7 @@ class Standstill:
         self._pieces: int = answer.frames()
         self._sign_s = self._piece_s = now_s
         self._look_s = 0.0  # not to be looked at before
+        self._has_signs = True  # were there any within `idle_s`, when it was looked at?
         self._waits_since_s: float | None = None
         self._given_up_after_s: float | None = None  # of that wait, for another
         self._timeout: asyncio.Timeout | None = None
@@ -60,6 +61,7 @@ class Standstill:
             self._pieces, self._piece_s = pieces, now_s
         due_s = self._sign_s + self._idle_s
         self._look_s = min(due_s, now_s + self._idle_s / LOOKS)
+        self._has_signs = now_s < due_s
         return now_s >= min(due_s, self._piece_s + LONGEST_WITHOUT_PIECE * self._idle_s)
 
     def came(self) -> None:
@@ -105,9 +107,9 @@ class Standstill:
             if timeout is not None:
                 await timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise self._error(asyncio.get_running_loop().time()) from None
+            raise self._error() from None
 
-    def _error(self, now_s: float) -> MasaError:
+    def _error(self) -> MasaError:
         idle_s, waited_s = self._idle_s, self._given_up_after_s
         if waited_s is not None:
             return CallerStalled(
@@ -116,7 +118,7 @@ class Standstill:
         if self._waits_since_s is not None:
             return CallerStalled(f"The caller read nothing for {idle_s:g} s (LLM_IDLE_TIMEOUT).")
         what = f"nothing came for {idle_s:g} s (LLM_IDLE_TIMEOUT)"
-        if now_s < self._sign_s + idle_s:
+        if self._has_signs:
             what = (
                 f"no piece of it came for {LONGEST_WITHOUT_PIECE * idle_s:g} s ({LONGEST_WITHOUT_PIECE} times "
                 "LLM_IDLE_TIMEOUT), only comments or a part of one"
