@@ -12,10 +12,12 @@ from masa_node.chat.request import DialectName, Headers, Request
 from masa_node.dialects.choices import Endings
 from masa_node.dialects.registry import DIALECTS
 from masa_node.routing.answers.reader import take_answer
+from masa_node.routing.dispatch import Dispatcher
+from masa_node.routing.plain import Plain
 from masa_node.routing.provider import Sign, Taker, TakeWhole, no_sign
 from tests.fakes.http_bytes import chunk, unchunked
 from tests.fakes.sinks import Keeps
-from tests.routing.scripted import ScriptedProvider
+from tests.routing.scripted import ScriptedProvider, World
 
 PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
 LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -210,3 +212,16 @@ class PlainCaller:
     @property
     def text(self) -> bytes:
         return b"".join(self.sink.came)
+
+
+def world_of(*servers: ScriptedProvider) -> tuple[World, Dispatcher]:
+    """A world that has these servers, and the way in to the plain way there."""
+    world = World(servers)
+    return world, world.dispatcher
+
+
+def begin(world: World, way: Dispatcher, caller: PlainCaller) -> Plain | None:
+    """Have a request answered by calls; None where that is not plain."""
+    request = world.ask()
+    row = way.row(request.model, request.endpoint)
+    return None if row is None else way.begin(row, request, caller)

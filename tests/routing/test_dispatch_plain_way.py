@@ -12,7 +12,6 @@ from masa_node.routing.admission import Admission, PeerAdmission
 from masa_node.routing.candidates import ChoiceRules
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.peer_policy import AnyPeer, Selection
-from masa_node.routing.plain import Plain
 from masa_node.routing.provider import Provider
 from tests.routing.scripted import (
     ALL,
@@ -25,7 +24,7 @@ from tests.routing.scripted import (
     all_equal,
     offer,
 )
-from tests.routing.talking import WHOLE, PlainCaller, TalkingServer
+from tests.routing.talking import WHOLE, PlainCaller, TalkingServer, begin, world_of
 from tests.virtual_time import virtual_time
 
 CHAT = Endpoint.OPENAI_CHAT
@@ -34,17 +33,6 @@ CHAT = Endpoint.OPENAI_CHAT
 class TalkingPeer(TalkingServer):
     is_local = False
     is_trusted = False
-
-
-def world_of(*servers: ScriptedProvider) -> tuple[World, Dispatcher]:
-    world = World(servers)
-    return world, world.dispatcher
-
-
-def begin(world: World, way: Dispatcher, caller: PlainCaller) -> Plain | None:
-    request = world.ask()
-    row = way.row(request.model, request.endpoint)
-    return None if row is None else way.begin(row, request, caller)
 
 
 # ---- the table ----

@@ -11,22 +11,11 @@ from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.routing.dispatch import Dispatcher
 from masa_node.routing.plain import MAX_READS, Plain
 from masa_node.routing.running.sweep import EVERY_S
-from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, ScriptedProvider, World, offer
-from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer
+from tests.routing.scripted import BEGIN_S, DEADLINE_S, IDLE_S, World, offer
+from tests.routing.talking import DONE, LAST, PIECE, WHOLE, PlainCaller, TalkingServer, begin, world_of
 from tests.virtual_time import now_s, virtual_time
 
 CHAT = Endpoint.OPENAI_CHAT
-
-
-def world_of(*servers: ScriptedProvider) -> tuple[World, Dispatcher]:
-    world = World(servers)
-    return world, world.dispatcher
-
-
-def begin(world: World, way: Dispatcher, caller: PlainCaller) -> Plain | None:
-    request = world.ask()
-    row = way.row(request.model, request.endpoint)
-    return None if row is None else way.begin(row, request, caller)
 
 
 def begun() -> tuple[World, TalkingServer, PlainCaller, Plain]:
