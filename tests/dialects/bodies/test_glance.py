@@ -216,7 +216,7 @@ def test_small_bodies_and_those_of_ollamas_show_are_nothing_for_a_glance() -> No
     assert glance(large(',"model":"a"'), Endpoint.OLLAMA_SHOW) is None
 
 
-DENSE = large(',"x":[' + '"y",' * 100 + '0],"model":"a"')
+DENSE = large(',"x":[' + '"y",' * 1_000 + '0],"model":"a"')
 
 
 @pytest.mark.parametrize("library", [None, SimpleNamespace(__capabilities__=("serial",))], ids=["none", "slow"])

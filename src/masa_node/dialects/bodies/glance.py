@@ -30,9 +30,9 @@ from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
 from masa_node.dialects.fields import TEXT, is_json, read
 
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
-WINDOW_BYTES = 64 * 1024  # what is searched twice stays in the processor's cache
+WINDOW_BYTES = 128 * 1024  # what is searched twice stays in the processor's cache
 HOP_BYTES = 512  # to go to the next quote takes as long as to look at so many bytes in a window
-_FREE_HOPS = 8  # before it is seen that quotes are dense
+_FREE_HOPS = 8  # before it is seen that quotes are dense, unless they were before
 MOST_COST = 5_000  # of finding something: a third of a microsecond;
 BYTES_A_COST = 64  # and less in a body that is read in one go, which is quicker then
 _COST_BYTES = 100  # that are looked at beside it
@@ -179,18 +179,20 @@ class _Places:
 
     def find(self) -> list[Place] | None:
         """They, in order. None: there is too much to look at, or no library for where quotes are dense."""
+        free_hops = _FREE_HOPS
         for begin in range(0, len(self._body), WINDOW_BYTES):
             stop = begin + WINDOW_BYTES
-            at = self._after_hops(begin, stop)
-            if at < stop and not self._has_searched(at, stop):
+            at = self._after_hops(begin, stop, free_hops)
+            free_hops = _FREE_HOPS if at >= stop else 0
+            if not free_hops and not self._has_searched(at, stop):
                 return None
             if self._cost > self._most_cost:
                 return None
         return sorted(self._places)
 
-    def _after_hops(self, begin: int, stop: int) -> int:
+    def _after_hops(self, begin: int, stop: int, free_hops: int) -> int:
         """How far it came from quote to quote, while they are rare. One is never the first byte, nor the last."""
-        body, before, last, at, hops = self._body, self._before, self._last, begin, -_FREE_HOPS
+        body, before, last, at, hops = self._body, self._before, self._last, begin, -free_hops
         while at - begin >= hops * HOP_BYTES:
             at = body.find(b'"', at, stop) + 1
             if not at:
