@@ -23,7 +23,6 @@ RESULTS = {
     outcome.CANCELLED: "another provider won, or the caller disconnected; no fault of its own",
     outcome.CALLER_GONE: "the caller closed the connection before the answer was whole, or read none of earlier ones "
     f"(status {outcome.STATUS_CALLER_GONE} in the log, after nginx); nothing to do",
-    outcome.STOPPING: "the node was stopped before the answer was whole; ask again",
     "http_<status>": "the LLM answered with this status and an error of its own",
 }
 REFUSALS_OF_LINKS = {

@@ -47,7 +47,7 @@ class Answering:
                 told = under_way.as_ended(gone)
                 self.error, self.status = told.error, told.status
         except asyncio.CancelledError:
-            if not entry.was_ended():
+            if entry.why_ended() is None:
                 self.end = "left"
                 raise
             self.end = "told"
@@ -92,8 +92,8 @@ async def test_an_answer_that_had_begun_keeps_the_status_that_its_caller_has() -
 
 async def test_those_that_the_node_cuts_when_it_stops_have_not_left() -> None:
     it = UnderWay()
-    it.add(asked("a"), asyncio.ensure_future(asyncio.sleep(0)))
-    it.add(asked("b"), asyncio.ensure_future(asyncio.sleep(0)))
+    for each in "ab":
+        it.add(asked(each), asyncio.ensure_future(asyncio.sleep(0)))
     it.end("a")
     it.stop()
     gone = [outcome(request_id=each, error=CALLER_GONE, status=status) for each in "ab" for status in (499, 200)]
@@ -154,7 +154,7 @@ async def test_nothing_is_left_of_those_that_have_ended() -> None:
 
 
 def test_an_entry_without_a_task_cannot_be_ended() -> None:
-    assert not Entry(asked(), None, 0.0).was_ended()
+    assert Entry(asked(), None, 0.0).why_ended() is None
 
 
 async def test_one_that_begins_is_told_as_it_is_listed() -> None:

@@ -62,6 +62,7 @@ async def test_a_stream_that_does_not_end_is_cut_when_the_grace_time_is_over(tmp
             node.process.send_signal(signal.SIGTERM)
             rest = await the_rest(line)
             assert 0.3 < time.monotonic() - started_s < 4
+            assert b'"code":"stopping"' in rest
             assert not rest.endswith(b"0\r\n\r\n")  # a cut stream never looks whole
             reply = await waiting.reply()
             assert (reply.status, reply.error_code) == (503, "stopping")

@@ -27,7 +27,7 @@ from masa_node.chat.errors import ConfigurationError
 from masa_node.network.requests.server import PeerServer
 from masa_node.upstreams.demo import MODEL
 from masa_node.upstreams.poller import ModelPoller
-from tests.fakes.dialect_samples import OPENAI
+from tests.fakes.dialect_samples import ANTHROPIC, OLLAMA, OPENAI, DialectSample
 from tests.fakes.http_bytes import LAST_CHUNK, chunk
 from tests.fakes.llm_server import FakeLlm, send, stall, until, wait_for
 from tests.fakes.raw_http import calling, get, post, request
@@ -40,8 +40,8 @@ def settings(**more: object) -> Settings:
     return Settings(**{**QUIET, **more})  # type: ignore[arg-type]
 
 
-def before_llm(llm: FakeLlm) -> Settings:
-    return settings(**{name.lower(): value for name, value in OPENAI.settings(llm.url).items()})
+def before_llm(llm: FakeLlm, sample: DialectSample = OPENAI) -> Settings:
+    return settings(**{name.lower(): value for name, value in sample.settings(llm.url).items()})
 
 
 def port_of(node: Node) -> int:
@@ -139,18 +139,37 @@ async def test_an_answer_under_way_may_end_when_the_block_does() -> None:
     assert (reply.body, reply.is_whole) == (b"".join(OPENAI.frames), True)
 
 
-async def test_without_a_grace_it_is_cut_and_does_not_look_whole() -> None:
-    async with OPENAI.fake(send(OPENAI.begun()), stall) as llm:
-        serving = serve(before_llm(llm), grace_s=0.0)
+@pytest.mark.parametrize("sample", [OPENAI, ANTHROPIC, OLLAMA], ids=str)
+async def test_without_a_grace_it_is_cut_and_says_so_and_does_not_look_whole(sample: DialectSample) -> None:
+    async with sample.fake(send(sample.begun()), stall) as llm:
+        serving = serve(before_llm(llm, sample), grace_s=0.0)
         node = await serving.__aenter__()
-        async with calling(port_of(node), request(OPENAI.endpoint, OPENAI.ask())) as call:
+        async with calling(port_of(node), request(sample.endpoint, sample.ask())) as call:
             await call.read_head()
-            await call.read_chunk()
+            assert await call.read_chunk() == sample.first
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await serving.__aexit__(None, None, None)
+            frame = await call.read_chunk()
             reply = await call.read_rest()
         await llm.until(lambda: llm.departures == 1)
-    assert (reply.body, reply.is_whole) == (OPENAI.first, False)
+    assert frame is not None
+    assert sample.message_in_frame(frame).startswith("The node was stopped before the answer was whole.")
+    assert not reply.is_whole
+
+
+@pytest.mark.parametrize("sample", [OPENAI, ANTHROPIC, OLLAMA], ids=str)
+async def test_of_what_has_no_answer_yet_the_caller_is_told(sample: DialectSample) -> None:
+    async with sample.fake(stall) as llm:
+        serving = serve(before_llm(llm, sample), grace_s=0.0)
+        node = await serving.__aenter__()
+        async with calling(port_of(node), request(sample.endpoint, sample.ask())) as call:
+            await llm.until(lambda: len(llm.asked(sample.endpoint)) == 1)
+            await serving.__aexit__(None, None, None)
+            assert await call.read_head() == 503
+            reply = await call.read_rest()
+        await llm.until(lambda: llm.departures == 1)
+    assert "Ask again in a moment." in sample.message_in(reply.body)
+    assert reply.is_whole
 
 
 def of_the_process() -> Mapping[str, object]:

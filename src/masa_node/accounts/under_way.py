@@ -9,12 +9,11 @@ from typing import Protocol
 import msgspec
 
 from masa_node.accounts.events import Events
-from masa_node.chat.journal_errors import EndedByOwner
-from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, STATUS_STOPPING, STOPPING, Outcome
+from masa_node.chat.errors import MasaError
+from masa_node.chat.journal_errors import EndedByOwner, NodeStopping
+from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.request import Endpoint, Request, RequestId
-from masa_node.chat.statuses import status_of_kind
-
-_STATUS_ENDED = status_of_kind(EndedByOwner)
+from masa_node.chat.statuses import status_of
 
 
 class RequestUnderWay(msgspec.Struct, frozen=True):
@@ -46,25 +45,27 @@ class Answering(Protocol):
 class Entry:
     """One request, and what answers it."""
 
-    __slots__ = ("began_at_unix_s", "is_ended", "request", "task")
+    __slots__ = ("began_at_unix_s", "ended_by", "request", "task")
 
     def __init__(self, request: Request, task: Answering | None, began_at_unix_s: float = 0.0) -> None:
         self.request = request
         self.task = task
         self.began_at_unix_s = began_at_unix_s
-        self.is_ended = False
+        self.ended_by: MasaError | None = None
 
     @property
     def key(self) -> str:
         """The name of the key that asked; "" for a peer's request, as in its outcome."""
         return self.request.key if self.request.requester is None else ""
 
-    def was_ended(self) -> bool:
-        """Asked by its task, once, when that is cancelled: was it for the owner, so that it goes on to say so?
+    def why_ended(self) -> MasaError | None:
+        """Asked by its task, once, when that is cancelled: what it goes on to tell its caller.
 
-        If its caller has left, too, nobody is there to be told.
+        None where the caller has left, too: nobody is there to be told.
         """
-        return self.is_ended and self.task is not None and self.task.uncancel() == 0
+        if self.ended_by is None or self.task is None or self.task.uncancel() > 0:
+            return None
+        return self.ended_by
 
     def is_one(self, request_id: str, key: str | None) -> bool:
         """Has it this id, and is it of this key, or of anybody?"""
@@ -81,12 +82,12 @@ class UnderWay:
         self._now_unix_s = now_unix_s
         self._events = events if events is not None else Events()
         self._entries: dict[Entry, None] = {}  # in the order in which they came
-        self._ended = 0
-        self._is_stopping = False
+        self._ended: dict[tuple[RequestId, str], list[MasaError]] = {}  # of those with this id and key: why
 
     def stop(self) -> None:
-        """The node cuts all that are under way still."""
-        self._is_stopping = True
+        """The node cuts all that are under way still: each of them is told."""
+        for entry in list(self._entries):
+            self._end(entry, NodeStopping("The node was stopped before the answer was whole. Ask again in a moment."))
 
     def add(self, request: Request, answering: Answering | None = None) -> Entry:
         """The running task, or what is given, begins to answer it; `remove` once it has ended."""
@@ -105,7 +106,11 @@ class UnderWay:
         """It has ended."""
         del self._entries[entry]
         entry.task = None  # it may lead back here
-        self._ended -= entry.is_ended
+        if entry.ended_by is not None:
+            known = entry.request.request_id, entry.key
+            self._ended[known].pop()
+            if not self._ended[known]:
+                del self._ended[known]
 
     def end(self, request_id: str, key: str | None = None) -> int:
         """End those with this id, with `key` only those of that: their LLMs are stopped. How many there were.
@@ -114,11 +119,14 @@ class UnderWay:
         """
         found = [each for each in self._entries if each.is_one(request_id, key)]
         for entry in found:
-            if entry.task is not None and not entry.is_ended:
-                entry.is_ended = True
-                self._ended += 1
-                entry.task.cancel()
+            self._end(entry, EndedByOwner("The owner of this node has ended the request."))
         return len(found)
+
+    def _end(self, entry: Entry, why: MasaError) -> None:
+        if entry.task is not None and entry.ended_by is None:
+            entry.ended_by = why
+            self._ended.setdefault((entry.request.request_id, entry.key), []).append(why)
+            entry.task.cancel()
 
     def requests(self, key: str | None = None) -> list[RequestUnderWay]:
         """All, the oldest first; with `key` only those of that."""
@@ -131,16 +139,12 @@ class UnderWay:
 
     def as_ended(self, outcome: Outcome) -> Outcome:
         """The outcome, which says so where it was not the caller that left, with the status that was told."""
-        if outcome.error != CALLER_GONE or not (self._ended or self._is_stopping):
+        known = outcome.request_id, outcome.key
+        if outcome.error != CALLER_GONE or known not in self._ended:
             return outcome
-        if any(each.is_ended and each.is_one(outcome.request_id, outcome.key) for each in self._entries):
-            error, status = EndedByOwner.code, _STATUS_ENDED
-        elif self._is_stopping:
-            error, status = STOPPING, STATUS_STOPPING
-        else:
-            return outcome
-        status = status if outcome.status == STATUS_CALLER_GONE else outcome.status
-        return msgspec.structs.replace(outcome, error=error, status=status)
+        why = self._ended[known][0]
+        status = status_of(why) if outcome.status == STATUS_CALLER_GONE else outcome.status
+        return msgspec.structs.replace(outcome, error=why.code, status=status)
 
 
 def _begun(entry: Entry) -> Callable[[], RequestUnderWay]:

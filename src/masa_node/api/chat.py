@@ -22,7 +22,6 @@ from masa_node.api.show import known_elsewhere
 from masa_node.api.views.models import ollama_show
 from masa_node.chat.errors import MasaError, RequestLoop
 from masa_node.chat.headers import TO_LLMS, VIA
-from masa_node.chat.journal_errors import EndedByOwner
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Privacy, Request, RequestId
@@ -125,9 +124,10 @@ class ChatEndpoints:
             asked.cancel_when_gone()
             await self._dispatcher.answer(request, sink)
         except asyncio.CancelledError:
-            if not noted.was_ended():
+            why = noted.why_ended()
+            if why is None:
                 raise
-            await sink.failed(EndedByOwner("The owner of this node has ended the request."), ())
+            await sink.failed(why, ())
         finally:
             self._access.under_way.remove(noted)
             self._access.leave(caller)

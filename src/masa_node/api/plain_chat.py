@@ -15,7 +15,7 @@ from masa_node.api.http1.request import HttpRequest
 from masa_node.api.reply_sink import ReplySink
 from masa_node.api.responses import whole_lines
 from masa_node.chat.answer import WholeAnswer
-from masa_node.chat.journal_errors import EndedByOwner
+from masa_node.chat.errors import MasaError
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import FORM_ENDPOINTS, Endpoint, Request
 from masa_node.routing.answers.byte_budget import ByteBudget
@@ -76,8 +76,8 @@ class PlainChat(Entry):
             self._running.get_loop().call_soon(self._running.cancel)
         elif self._plain is not None:
             self._plain.cancel()
-            if self.is_ended and not self._asked.is_gone:
-                self.go_on(self._tell_ended())
+            if self.ended_by is not None and not self._asked.is_gone:
+                self.go_on(self._tell(self.ended_by))
             else:
                 self.over()
 
@@ -138,9 +138,10 @@ class PlainChat(Entry):
         try:
             await rest
         except asyncio.CancelledError:
-            if not self.was_ended():
+            why = self.why_ended()
+            if why is None:
                 raise
-            await self._tell_ended()
+            await self._tell(why)
 
-    async def _tell_ended(self) -> None:
-        await self.sink.failed(EndedByOwner("The owner of this node has ended the request."), ())
+    async def _tell(self, why: MasaError) -> None:
+        await self.sink.failed(why, ())

@@ -1,6 +1,6 @@
-"""The errors about requests that are looked for by their id, or were ended by it."""
+"""The errors about requests that are looked for by their id, and about those that were ended before their answer."""
 
-from masa_node.chat.errors import CallerError, PolicyError
+from masa_node.chat.errors import CallerError, MasaError, PolicyError
 
 
 class UnknownRequest(CallerError):
@@ -13,3 +13,9 @@ class EndedByOwner(PolicyError):
     """The node's owner, or whoever has the same key, ended the request (`DELETE /api/v1/requests/{request_id}`)."""
 
     code = "ended_by_owner"
+
+
+class NodeStopping(MasaError):
+    """The node was stopped before the answer was whole; ask again in a moment."""
+
+    code = "stopping"

@@ -13,7 +13,6 @@ WON = "won"
 CANCELLED = "cancelled"
 CALLER_GONE = "caller_gone"
 STATUS_CALLER_GONE = 499  # nginx's: nobody was there any more to be told
-STOPPING, STATUS_STOPPING = "stopping", 503  # the node cut it, and said so where nothing of an answer was sent
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -32,6 +32,7 @@ STATUS: dict[type[e.MasaError], int] = {
     k.KeyLimited: 429,
     k.KeySpent: 429,
     e.Overloaded: 503,
+    j.NodeStopping: 503,
     e.FirstPieceTimeout: 504,
     e.Stalled: 504,
     e.PeerBusy: 503,

@@ -20,6 +20,7 @@ BACKLOG = 2048
 ACCEPTED_AT_ONCE = 8 if os.name == "posix" else 1  # in a turn: uvloop takes one of each socket that it listens on
 FIRST_DEFAULT_PORT, LAST_DEFAULT_PORT = 8080, 8089
 ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then, and what was asked before is read
+TOLD_WITHIN_S = 0.5  # callers that read have an error in the format of their stream by then
 CUT_WITHIN_S = 1.0  # an answer that is cut stops its LLM, and its connection is closed
 
 
@@ -29,7 +30,7 @@ async def _nobody() -> None:
 
 class StopHooks(NamedTuple):
     """What else happens when a server stops: `on_stop` ends what would never end by itself, `others_gone` returns when
-    the answers that do not go through its connections are over, and `on_cut` hears that what is left is cut.
+    the answers that do not go through its connections are over, and `on_cut` tells those that are left why.
     """
 
     on_stop: Callable[[], None] = lambda: None
@@ -102,6 +103,9 @@ class Server:
         connections.stop()
         await asyncio.sleep(ACCEPTED_WITHIN_S)
         self._hooks.on_cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_WITHIN_S):
+                await connections.all_gone(only_requests=True)
         for task in list(connections.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):

@@ -328,8 +328,9 @@ def test_whatever_the_requester_does_nothing_is_left(head: list[Step], said: lis
 
 
 @pytest.mark.parametrize("said", [[OVER], [BREAKS]])
+@pytest.mark.parametrize("is_stop", [False, True], ids=["one", "all"])
 @virtual_time
-async def test_the_owner_ends_it_and_the_requester_is_told(said: list[Step]) -> None:
+async def test_the_owner_ends_it_or_the_node_and_the_requester_is_told(said: list[Step], *, is_stop: bool) -> None:
     for before in ([], [HEADS], [HEADS, PIECE]):
         llm, under_way = Llm([*before, 5.0, *said]), UnderWay()
         node = Node((llm,), hooks=msgspec.structs.replace(NO_HOOKS, under_way=under_way))
@@ -338,10 +339,13 @@ async def test_the_owner_ends_it_and_the_requester_is_told(said: list[Step]) -> 
             await asyncio.sleep(0.05)
             (listed,) = under_way.requests()
             assert listed.peer == here.requester_id
-            assert under_way.end(listed.request_id) == 1
+            if is_stop:
+                under_way.stop()
+            else:
+                assert under_way.end(listed.request_id) == 1
             came = await asking
             assert isinstance(came.last, RequestFailure)
-            assert came.last.message == "its owner has ended the request."
+            assert came.last.message == ("it is stopping." if is_stop else "its owner has ended the request.")
             assert (under_way.requests(), node.admission.running) == ([], 0)
             assert len(node.outcomes) == 1
 

@@ -8,7 +8,8 @@ import msgspec
 
 from masa_node.accounts.under_way import UnderWay
 from masa_node.chat.answer import WholeAnswer
-from masa_node.chat.errors import PeerRefused, ProtocolFault
+from masa_node.chat.errors import MasaError, PeerBusy, PeerRefused, ProtocolFault, ProviderError
+from masa_node.chat.journal_errors import NodeStopping
 from masa_node.chat.outcome import Attempt
 from masa_node.chat.request import Request
 from masa_node.network.links.frames import Frame, FrameKind, FrameStream
@@ -123,7 +124,8 @@ class PlainServing:
             self._cancel_soon(self._task)
         elif self._plain is not None:
             self._plain.cancel()
-            self.go_on(self._tell_ended())
+            if self._noted.ended_by is not None:
+                self.go_on(self._tell(self._noted.ended_by))
 
     def uncancel(self) -> int:
         """See `asyncio.Task`."""
@@ -200,12 +202,13 @@ class PlainServing:
         except asyncio.CancelledError:
             if self._has_left:
                 raise RequesterGone from None
-            if not self._noted.was_ended():
+            why = self._noted.why_ended()
+            if why is None:
                 raise
-            await self._tell_ended()
+            await self._tell(why)
 
-    async def _tell_ended(self) -> None:
-        await self.sink.failed(ended_by_owner(), ())
+    async def _tell(self, why: MasaError) -> None:
+        await self.sink.failed(as_told(why), ())
 
     def _task_is_over(self, task: asyncio.Task[None]) -> None:
         del task
@@ -223,6 +226,8 @@ class PlainServing:
             self._around.misbehaves(NodeId(self._request.requester or ""), self._quota, self._fault)
 
 
-def ended_by_owner() -> PeerRefused:
-    """What the requester is told then."""
+def as_told(why: MasaError) -> ProviderError:
+    """What the requester is told of why its request was ended."""
+    if isinstance(why, NodeStopping):
+        return PeerBusy("it is stopping.")
     return PeerRefused("its owner has ended the request.")

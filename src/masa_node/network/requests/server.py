@@ -38,7 +38,7 @@ from masa_node.network.requests.body_check import check_body
 from masa_node.network.requests.errors import failure_of
 from masa_node.network.requests.frames import FRAMES_OF_A_SHORT_REQUEST, RequestHeader, is_header_value
 from masa_node.network.requests.peer_sink import PeerSink
-from masa_node.network.requests.plain_serving import LINGER_S, Around, Arriving, PlainServing, ended_by_owner
+from masa_node.network.requests.plain_serving import LINGER_S, Around, Arriving, PlainServing, as_told
 from masa_node.network.requests.quotas import MAX_REFUSALS_TOLD, MAX_REQUESTS_PER_PEER, PeerQuota, QuotaRules, Quotas
 from masa_node.network.requests.request_reader import RequesterGone, RequestReader, read_request
 from masa_node.network.requests.response_writer import ResponseWriter
@@ -284,9 +284,10 @@ class PeerServer:
         try:
             await self._dispatcher.answer(request, sink, signs.sign)
         except asyncio.CancelledError:
-            if not noted.was_ended():
+            why = noted.why_ended()
+            if why is None:
                 raise
-            await sink.failed(ended_by_owner(), ())
+            await sink.failed(as_told(why), ())
         finally:
             self._hooks.under_way.remove(noted)
 
