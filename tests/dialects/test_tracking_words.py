@@ -211,6 +211,7 @@ WORDS = st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.untraced
 @settings(max_examples=times(10))
 @given(st.lists(WORDS, min_size=2, max_size=12))
 def test_whatever_the_words_are_the_verdict_is_the_same(words: list[bytes]) -> None:
@@ -222,6 +223,7 @@ def test_whatever_the_words_are_the_verdict_is_the_same(words: list[bytes]) -> N
         assert (quick.ended, str(quick.fault), quick.is_whole()) == (slow.ended, str(slow.fault), slow.is_whole())
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("stream", STREAMS, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_words_that_are_the_name_of_a_field_are_words(stream: Stream, name: str) -> None:

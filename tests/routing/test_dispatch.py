@@ -435,6 +435,7 @@ async def test_a_slow_llm_and_a_slow_caller_are_not_added_up() -> None:
     assert world.outcome.error is None
 
 
+@pytest.mark.untraced
 @virtual_time
 async def test_a_stream_has_no_limit_but_the_idle_time() -> None:
     stream = ScriptedStream([step for _ in range(100) for step in (100.0, b"a")])

@@ -2,6 +2,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,23 +49,36 @@ def exact(body: bytes, endpoint: Endpoint) -> Peeked | None:
         return None
 
 
+def asking_with(messages: object) -> dict[str, Any]:
+    return {"messages": messages, "model": "m", "stream": True, "tools": [TOOL] * 10}
+
+
+def in_any_order(fields: dict[str, Any], **how: Any) -> Iterator[bytes]:  # noqa: ANN401 - of `json.dumps`
+    """The object, each field written once: one that is large takes long."""
+    indent = how["indent"] and "\n" + " " * how["indent"]
+    begin, between, end = ("{", ", ", "}") if indent is None else (f"{{{indent}", f",{indent}", "\n}")
+    # Of an object of one field, without what stands around it.
+    written = [json.dumps({name: value}, **how)[len(begin) : -len(end)] for name, value in fields.items()]
+    for order in itertools.permutations(written):
+        yield f"{begin}{between.join(order)}{end}".encode()
+
+
+@pytest.mark.untraced
 @pytest.mark.parametrize("big", BIG.values(), ids=BIG.keys())
 @pytest.mark.parametrize("is_ascii", [True, False])
 @pytest.mark.parametrize("indent", [None, 2])
 def test_large_bodies_are_read_at_a_glance_in_any_order(big: object, is_ascii: bool, indent: int | None) -> None:  # noqa: FBT001
-    fields = {"messages": big, "model": "m", "stream": True, "tools": [TOOL] * 10}
-    for order in itertools.permutations(fields):
-        text = json.dumps({name: fields[name] for name in order}, ensure_ascii=is_ascii, indent=indent)
+    for body in in_any_order(asking_with(big), ensure_ascii=is_ascii, indent=indent):
         for endpoint in (OPENAI, OLLAMA):
-            assert glance(text.encode(), endpoint) == Peeked("m", wants_stream=True)
+            assert glance(body, endpoint) == Peeked("m", wants_stream=True)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("big", BIG.values(), ids=BIG.keys())
 @pytest.mark.parametrize("indent", [None, 2])
 def test_of_large_bodies_the_name_alone_is_replaced_in_any_order(big: object, indent: int | None) -> None:
-    fields = {"messages": big, "model": "m", "stream": True, "tools": [TOOL] * 10}
-    for order in itertools.permutations(fields):
-        body = json.dumps({name: fields[name] for name in order}, indent=indent).encode()
+    fields = asking_with(big)
+    for body in in_any_order(fields, indent=indent):
         for endpoint in (OPENAI, OLLAMA):
             changed = at_once(renamed(body, endpoint, "m", "other:1b"))
             assert changed == at_once(body_renamed(body, endpoint, "m", "other:1b"))
@@ -345,6 +359,7 @@ def test_a_name_is_found_however_it_is_written(name: str) -> None:
                 assert places == [(len(before), len(before) + len(b"".join(written)) + 2)]
 
 
+@pytest.mark.untraced
 @pytest.mark.usefixtures("of_any_size")
 @pytest.mark.parametrize("name", ["Model", r"mod\u0065l", "NAME", r"\u017ftream", "\u017ftream", r"STREA\u004D"])
 @pytest.mark.parametrize("text", ["x", r"\"[", r"\\[", r"[\\\"", r"[\\"], ids=repr)

@@ -401,6 +401,7 @@ def of_one_stream(data: st.DataObject, said: st.SearchStrategy[bytes]) -> tuple[
 turns = st.lists(st.booleans(), min_size=1, max_size=5)
 
 
+@pytest.mark.untraced
 @settings(max_examples=times(3))
 @given(st.data(), turns)
 def test_every_caller_of_any_stream_is_told_the_same(data: st.DataObject, turns: list[bool]) -> None:
@@ -416,6 +417,7 @@ def test_every_caller_of_any_stream_is_told_the_same(data: st.DataObject, turns:
     run()
 
 
+@pytest.mark.untraced
 @settings(max_examples=times(4))
 @given(st.data(), turns)
 def test_so_is_that_of_a_damaged_one(data: st.DataObject, turns: list[bool]) -> None:
@@ -424,6 +426,7 @@ def test_so_is_that_of_a_damaged_one(data: st.DataObject, turns: list[bool]) -> 
     virtual_time(lambda: all_alike(dialect, reads, turns))()
 
 
+@pytest.mark.untraced
 @settings(max_examples=times(2))
 @given(st.data(), turns, st.lists(st.integers(1, 12), min_size=1, max_size=4))
 def test_so_is_one_that_pauses(data: st.DataObject, turns: list[bool], pauses: list[int]) -> None:
@@ -431,6 +434,7 @@ def test_so_is_one_that_pauses(data: st.DataObject, turns: list[bool], pauses: l
     virtual_time(lambda: all_alike(dialect, reads, turns, pauses))()
 
 
+@pytest.mark.untraced
 @given(st.data(), st.integers(0, 20))
 def test_so_is_the_owner_of_one_that_leaves(data: st.DataObject, leaves_at: int) -> None:
     dialect, reads = of_one_stream(data, words)
@@ -638,6 +642,7 @@ async def test_a_caller_that_leaves_is_sent_nothing_more_and_the_server_is_stopp
     assert one.world.outcome.pieces >= 3
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("by_calls", [True, False])
 @virtual_time
 async def test_a_server_that_falls_silent_behind_usual_pieces_is_left_after_an_idle_time(*, by_calls: bool) -> None:

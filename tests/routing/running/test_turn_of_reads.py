@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,7 @@ async def test_they_go_on_in_the_order_in_which_they_came_to_rest() -> None:
     assert not any(source.rests for source in sources)
 
 
+@pytest.mark.untraced
 @given(st.lists(st.integers(0, 6), max_size=12))
 @virtual_time
 async def test_whatever_comes_none_rests_for_ever(bursts: list[int]) -> None:
