@@ -39,8 +39,8 @@ BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
 # Or one worker is alone with them at the end.
 LONGEST_FIRST = (
     "tests/real/test_two_homes_relay.py",  # three minutes in one worker, nearly all of them waiting
-    "tests/real/test_two_homes.py",  # two
-    *ONE_BY_ONE,
+    "tests/console/",  # three
+    "tests/real/",  # three, and two homes two
     *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")),
 )
 # Coverage's `source` in pyproject.toml, and their own tests. Under its tracer the others would take up to four times as
@@ -73,6 +73,12 @@ class ByFile(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         of = () if nodeid.startswith(BY_FILE) else ONE_BY_ONE
         return next((folder for folder in of if nodeid.startswith(folder)), None) or super()._split_scope(nodeid)
+
+    def _assign_work_unit(self, node: Any) -> None:  # noqa: ANN401 - xdist's own
+        """Every second worker begins at the other end, with what only computes: no core is idle while others wait."""
+        if self.nodes.index(node) % 2:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
