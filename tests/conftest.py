@@ -1,5 +1,6 @@
 """How workers share the tests (`pytest -n 2`, pytest-xdist), how long each may take, and what is printed at the end."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 import structlog
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from xdist.scheduler import LoadFileScheduling
 
 from tests.examples import load_usual
-from tests.patience import bounded
+from tests.patience import Watchdog, bounded
 from tests.run_summary import said, say
 from tests.seconds_by_directory import seconds_by_directory
 
@@ -47,6 +49,7 @@ LONGEST_FIRST = (
 # long; what they alone reach in these packages is a fact that has no test where it belongs.
 MEASURED = ("masa_node.chat", "masa_node.dialects", "masa_node.routing")
 MEASURED_BY = ("tests/chat/", "tests/dialects/", "tests/routing/")
+COVERAGE = pytest.StashKey[tuple[Any, Any]]()  # its tracers: of this thread, and what new ones begin with
 
 os.environ.pop("COLUMNS", None)  # which a worker has set: what is piped would be folded
 load_usual()
@@ -59,6 +62,7 @@ def _configure_for_now(**how: Any) -> None:  # noqa: ANN401 - whatever structlog
 
 
 structlog.configure = _configure_for_now
+watchdog = Watchdog()
 RECURSION_LIMIT = sys.getrecursionlimit()  # a node's, too; py_ecc, which web3 and vyper import, raises it for all
 os.environ["RUST_LIB_BACKTRACE"] = "0"  # RUST_BACKTRACE=1 would make each error of iroh's cost 70 ms
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job; commands would inherit it
@@ -104,21 +108,40 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@contextlib.contextmanager
+def traced(how: tuple[Any, Any]) -> Iterator[None]:
+    """By this tracer and that of new threads (pytest-cov's `no_cover` fails in a worker: it starts coverage twice)."""
+    before = sys.gettrace(), threading.gettrace()
+    sys.settrace(how[0])
+    threading.settrace(how[1])
+    try:
+        yield
+    finally:
+        sys.settrace(before[0])
+        threading.settrace(before[1])  # type: ignore[arg-type] - as it gives where there is none
+
+
 @pytest.hookimpl(wrapper=True, specname="pytest_collection")
 def pytest_collection_untraced() -> Generator[None, object, object]:
     """Look with coverage's tracer at how the measured packages are imported, not at the import of all else: 11 s."""
-    tracer = sys.gettrace()
-    if not _is_coverage(tracer):
+    if not _is_coverage(sys.gettrace()):
         importlib.import_module("masa_node.dialects.translation.translator")  # by a thread, which virtual time ignores
         return (yield)
     for room in MEASURED:
         for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
             importlib.import_module(module.name)
-    sys.settrace(None)
-    try:
+    with traced((None, None)):
         return (yield)
-    finally:
-        sys.settrace(tracer)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Look at none but the measured tests: neither at the others nor at what hands tests to workers."""
+    if not _is_coverage(sys.gettrace()):
+        return (yield)
+    session.stash[COVERAGE] = sys.gettrace(), threading.gettrace()
+    with traced((None, None)):
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -135,24 +158,33 @@ def _is_coverage(tracer: object) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported and collected, a million objects, out of each later search for garbage."""
-    gc.collect()
+    """Leave what was imported and collected, a million objects, out of each search for garbage."""
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Take coverage's tracer off (pytest-cov's `no_cover` fails in a worker, where it starts coverage twice)."""
-    tracer, of_threads = sys.gettrace(), threading.gettrace()
-    if _is_measured(item) or not _is_coverage(tracer):
+    """End the run where it hangs, and look at it if it is measured."""
+    watchdog.begin(item.config.stash[fault_handler_stderr_fd_key])
+    coverage = item.session.stash.get(COVERAGE, None)
+    if coverage is None or not _is_measured(item):
         return (yield)
-    sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type] - as `threading.gettrace` gives where there is none
+    with traced(coverage):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_runtestloop")
+def pytest_runtestloop_watched() -> Generator[None, object, object]:
+    """None whose tests are at their end hangs, whatever it does then."""
     try:
         return (yield)
     finally:
-        sys.settrace(tracer)
-        threading.settrace(of_threads)  # type: ignore[arg-type]
+        watchdog.rest()
+
+
+def pytest_enter_pdb() -> None:
+    """Nor one at which somebody looks."""
+    watchdog.rest()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
