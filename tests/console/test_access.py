@@ -211,7 +211,7 @@ async def test_an_invite_can_be_photographed_and_revoked(tabs: Tabs, demo: Node)
         await expect(page.get_by_role("button", name="Make an invite")).to_be_focused()
         link = await page.get_by_role("group", name="the invite").locator("pre").text_content()
         with Image.open(io.BytesIO(await code.screenshot())) as picture:
-            found = zxingcpp.read_barcodes(picture)
+            found = zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)  # its dots may be lines, too
         assert [each.text for each in found] == [link]
         row = page.get_by_role("table", name="Open invites").get_by_role("row", name="a friend")
         await row.get_by_role("button", name="Revoke").click()
