@@ -66,6 +66,15 @@ def test_a_stream_that_another_ran_into_shows_nothing() -> None:
         assert not first(open_choices())
 
 
+def test_a_stream_after_which_another_was_sent_shows_nothing_though_that_has_not_begun() -> None:
+    endings = Endings()
+    for number in range(1, 6):
+        endings.asked = number
+        mine = endings.begin(number)
+        endings.asked += 1
+        assert not mine(open_choices())
+
+
 def test_one_of_several_that_has_not_ended_is_cut_whatever_was_shown() -> None:
     choices = open_choices()
     choices.ended(1)

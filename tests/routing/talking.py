@@ -32,6 +32,7 @@ class Talk:
         self.request = request
         self.dialect = DIALECTS[DialectName.OPENAI]
         self.endings = Endings()
+        self.asked = 0
         self.status = 0
         self.headers: Headers = ()
         self.content_type = ""

@@ -5,12 +5,14 @@ To all three SDKs a stream that ends cleanly is a whole answer, so none of these
 Covers: `upstream`, `http.client`.
 """
 
+import asyncio
+
 import pytest
 
 from masa_node.dialects import framing
-from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample
-from tests.fakes.http_bytes import LAST_CHUNK, chunk, head
-from tests.fakes.llm_server import FakeLlm, Step, close, flood, reset, send, stall
+from tests.fakes.dialect_samples import OLLAMA, OPENAI, SAMPLES, DialectSample, listed
+from tests.fakes.http_bytes import LAST_CHUNK, chunk, head, stream_head
+from tests.fakes.llm_server import FakeLlm, Line, Script, Step, close, flood, reset, send, stall, wait_for
 from tests.fakes.raw_http import Reply, calling, post, request
 from tests.fakes.running import running_node
 
@@ -54,6 +56,42 @@ async def test_a_cut_stream_ends_with_an_error_frame_and_no_last_chunk(
         reply = await ask(speech, llm)
     check_cut(reply, speech, llm, speech.first, words)
     assert len(llm.asked(speech.endpoint)) == 1
+
+
+async def test_streams_that_a_server_cuts_for_the_next_request_are_all_told_as_cut() -> None:
+    """llama_cpp.server 0.3.36: it says `[DONE]` to one as soon as the next has come, before it answers that."""
+    null = b'data: {"choices": [{"index": 0, "delta": {"content": " 1"}, "finish_reason": null}]}\n\n'
+    have_come = [asyncio.Event() for _ in range(3)]
+
+    have_ended = [asyncio.Event() for _ in range(3)]
+    have_ended[0].set()  # there is none before the first
+
+    def came(number: int) -> Step:
+        async def note(line: Line) -> None:
+            del line
+            have_come[number].set()
+            await have_ended[number].wait()
+
+        return note
+
+    def cut(number: int) -> Script:
+        async def note(line: Line) -> None:
+            del line
+            have_ended[number + 1].set()
+
+        begun, end = stream_head(OPENAI.content_type) + chunk(null), chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+        return (came(number), send(begun), wait_for(have_come[number + 1]), send(end), note)
+
+    fake = FakeLlm().answer(OPENAI.listing, *listed("m"))
+    fake.answer(OPENAI.endpoint, cut(0), cut(1), (came(2), send(OPENAI.stream)))
+    async with fake as llm, running_node(**OPENAI.settings(llm.url)) as node, asyncio.TaskGroup() as group:
+        tasks = []
+        for number in range(3):
+            tasks.append(group.create_task(post(node.port, OPENAI.endpoint, OPENAI.ask())))
+            await have_come[number].wait()
+        replies = [await task for task in tasks]
+    assert [reply.is_whole for reply in replies] == [False, False, True]
+    assert all(b"so the answer was cut" in reply.body for reply in replies[:2])
 
 
 @every_dialect

@@ -147,24 +147,29 @@ MAX_MODELS = 256  # of one server; a hundred bytes each, and what is forgotten i
 class Endings:
     """What was seen of one server and one model. Each stream calls `begin`, and at its terminal frame what it returns.
     `has_shown`: that the server gives no reasons. Whoever has a stream judged once more first puts back what it was.
+    `asked` numbers the requests as they are sent, streams and others: the next one's number is one more.
 
     A stream whose choices "have not ended" until its terminal frame was cut - unless the server never says otherwise:
     then it has shown so with an earlier stream. One that others ran into shows nothing: that is when the server
     of llama-cpp-python cuts them. See docs/decisions/0014-how-an-answer-ends.md.
     """
 
-    __slots__ = ("_begun", "_gives_reasons", "has_shown")
+    __slots__ = ("_gives_reasons", "asked", "has_shown")
 
     def __init__(self, *, has_shown: bool = False) -> None:
-        self._begun = 0
+        self.asked = 0
         self._gives_reasons = False
         self.has_shown = has_shown
 
-    def begin(self) -> Callable[[Choices], bool]:
-        """A stream begins. What is returned tells, at its terminal frame, whether these choices make it a whole one."""
-        self._begun += 1
-        mine = self._begun
-        return lambda choices: self._judge(choices, is_alone=mine == self._begun)
+    def begin(self, asked: int = 0) -> Callable[[Choices], bool]:
+        """The stream with this number begins; 0: it has none yet.
+
+        What is returned tells, at its terminal frame, whether these choices make it a whole one. A server that cuts it
+        for another request does so before there is any answer to that one.
+        """
+        if not asked:
+            asked = self.asked = self.asked + 1
+        return lambda choices: self._judge(choices, is_alone=asked == self.asked)
 
     def judge_whole(self, choices: Choices) -> bool:
         """Is a complete body with these choices a whole answer? Without any reason it shows that its server gives none.
@@ -188,6 +193,27 @@ class Endings:
         is_whole = self.has_shown
         self.has_shown = self.has_shown or is_alone
         return is_whole
+
+
+class AskedEndings:
+    """The same, for the answer to the request with this number."""
+
+    __slots__ = ("_asked", "_endings")
+
+    def __init__(self, endings: Endings, asked: int) -> None:
+        self._endings = endings
+        self._asked = asked
+
+    def begin(self, asked: int = 0) -> Callable[[Choices], bool]:
+        """See `Endings`."""
+        return self._endings.begin(asked or self._asked)
+
+    def judge_whole(self, choices: Choices) -> bool:
+        """See `Endings`."""
+        return self._endings.judge_whole(choices)
+
+
+AnyEndings = Endings | AskedEndings
 
 
 class EndingsByModel:

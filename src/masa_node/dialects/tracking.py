@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
-from masa_node.dialects.choices import Choices, Endings
+from masa_node.dialects.choices import AnyEndings, Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
 from masa_node.dialects.faults import bare_error_in, error_status, error_text, failed_response, is_json_error, quoted
 from masa_node.dialects.framing import SILENT_STARTS, SSE, FrameCutter, event_of, is_silent, parts_of
@@ -39,11 +39,11 @@ class StreamTracker:
         *("is_ours", "started", "usage", "usual_after", "usual_before", "usual_counted"),
     )
 
-    def __init__(self, dialect: Dialect, endings: Endings | None = None) -> None:
+    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None, asked: int = 0) -> None:
         self._dialect = dialect
         self._cutter = FrameCutter(dialect.framing)
         self._choices = Choices()
-        self._judge = (endings or Endings()).begin()
+        self._judge = (endings or Endings()).begin(asked)
         self.usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
         self.usual_after = b""
         self.usual_counted = 0  # of frames that went on in their chunks: how many, times USUAL, and their bytes

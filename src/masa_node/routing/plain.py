@@ -214,7 +214,7 @@ class Plain:
     def _read_first(self, response: OpenResponse, piece: bytes, *, is_over: bool) -> bool:
         tracker = self._tracker
         if tracker is None:
-            tracker, piece = Relay(self._now.dialect, self._now.endings), self._held
+            tracker, piece = Relay(self._now.dialect, self._now.endings, self._now.asked), self._held
             self._tracker, self._begun = tracker, b""
         endings = self._now.endings
         has_shown = endings.has_shown

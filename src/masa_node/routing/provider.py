@@ -118,11 +118,12 @@ class AskedNow(Begun, Protocol):
 
     Ends with `answer`, as if none of it had been read; or, when all of the response was read, with `answered` and
     `OpenResponse.finish`; or when a whole answer was taken; or with `close`. It is answered in `dialect`; `endings` is
-    what the server has shown of how its answers end.
+    what the server has shown of how its answers end, `asked` the request's number there.
     """
 
     dialect: Dialect
     endings: Endings
+    asked: int
 
     @property
     def is_odd(self) -> bool:

@@ -21,7 +21,7 @@ from masa_node.chat.errors import (
 from masa_node.chat.offer import AnyName, ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINT_PATHS, DialectName, Endpoint, Headers, Request
 from masa_node.dialects.bodies.peek import is_model
-from masa_node.dialects.choices import Endings, EndingsByModel
+from masa_node.dialects.choices import AskedEndings, Endings, EndingsByModel
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.opening import is_streamed
 from masa_node.dialects.passed.forms import form_type
@@ -240,14 +240,17 @@ class Upstream:
         url = server.target(request.endpoint, request.model)
         if url is None or server.lacks(url, request.model):
             raise self._not_spoken(server, request)
+        dialect, endings = DIALECTS[DIALECT_OF_ENDPOINT[native]], self._endings.of(request.model)
         if sent is not None:
+            asked = AskedEndings(endings, sent.asked)
             response = await sent.waited_for()
         else:
+            endings.asked += 1
+            asked = AskedEndings(endings, endings.asked)
             response = await self._access.post(url, _headers_up(request, native, server), request.body, request.query)
         is_stream = is_streamed(response.content_type, wants_stream=request.wants_stream)
-        dialect, endings = DIALECTS[DIALECT_OF_ENDPOINT[native]], self._endings.of(request.model)
         try:
-            answer = await take_answer(response, dialect, is_stream=is_stream, endings=endings, sign=sign)
+            answer = await take_answer(response, dialect, is_stream=is_stream, endings=asked, sign=sign)
         except ErrorAnswer as exc:
             if url in server.answered or not self._is_fixed(server, request.endpoint, url):
                 raise
@@ -295,7 +298,7 @@ class Upstream:
 class AskedNow:
     """See `provider.AskedNow`."""
 
-    __slots__ = ("_connection", "_known", "_request", "_upstream", "dialect", "endings")
+    __slots__ = ("_connection", "_known", "_request", "_upstream", "asked", "dialect", "endings")
 
     def __init__(self, upstream: Upstream, known: _KnownWay, request: Request, connection: Connection) -> None:
         self._upstream = upstream
@@ -303,7 +306,8 @@ class AskedNow:
         self._request = request
         self._connection = connection
         self.dialect = known.dialect
-        self.endings = known.endings
+        self.endings = endings = known.endings
+        endings.asked = self.asked = endings.asked + 1
 
     def listen(self, came: Callable[[], None] | None) -> None:
         """See `provider.AskedNow`."""

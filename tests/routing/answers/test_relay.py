@@ -66,6 +66,7 @@ class Asked:
     def __init__(self, dialect: Dialect, *, takes: bool) -> None:
         self.dialect = dialect
         self.endings = Endings()
+        self.asked = 0
         self.connection, self.transport = connected()
         self.takes = takes
         self._response: HttpAnswer | None = None

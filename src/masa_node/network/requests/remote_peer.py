@@ -160,13 +160,14 @@ class BegunRequest:
 class AskedPeer:
     """A request that is on its way to the only peer there is. See `routing.provider.AskedNow`."""
 
-    __slots__ = ("_incoming", "_peer", "answered", "close", "dialect", "endings", "head", "listen")
+    __slots__ = ("_incoming", "_peer", "answered", "asked", "close", "dialect", "endings", "head", "listen")
 
     def __init__(self, peer: RemotePeer, incoming: ResponseReader) -> None:
         self._peer = peer
         self._incoming = incoming
         self.dialect = DIALECTS[incoming.dialect]
         self.endings = judged_by_the_peer()
+        self.asked = 0
         self.listen = incoming.listen
         self.head = incoming.take_head
         self.answered = incoming.note_usage

@@ -13,7 +13,7 @@ from masa_node.chat.errors import BrokenAnswer, EncodedAnswer, ErrorAnswer, NotA
 from masa_node.chat.headers import passed_back
 from masa_node.chat.kept_errors import fresh
 from masa_node.chat.request import DialectName
-from masa_node.dialects.choices import Choices, Endings
+from masa_node.dialects.choices import AnyEndings, Choices, Endings
 from masa_node.dialects.condensing import ANSWER_DEPTH, LARGE_BYTES
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.faults import error_status, is_json_error, quoted
@@ -50,7 +50,7 @@ async def take_answer(
     dialect: Dialect,
     *,
     is_stream: bool,
-    endings: Endings | None = None,
+    endings: AnyEndings | None = None,
     heard: Callable[[], int] = int,
     sign: Sign = no_sign,
 ) -> Answer:
@@ -162,7 +162,7 @@ def _encoding(response: Response) -> str:
     return "" if encoding.strip().lower() in ("", "identity") else f" (Content-Encoding: {quoted(encoding.encode())})"
 
 
-async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect, endings: Endings) -> Answer:
+async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect, endings: AnyEndings) -> Answer:
     if begun.lstrip().startswith(_PAGE) and b"\0" not in begun:
         raise _no_answer(response, "the body is a page, not a JSON object", begun)
     pieces = Pieces(ANSWERS)
@@ -176,7 +176,7 @@ async def _whole(response: Response, read: Read, begun: bytes, dialect: Dialect,
     return WholeAnswer(response.status, passed_back(response.headers), body, dialect.name, usage, pieces.release)
 
 
-async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: Endings) -> None:
+async def _check_whole(response: Response, body: bytes, dialect: Dialect, usage: Usage, endings: AnyEndings) -> None:
     choices = Choices()
     is_media = dialect.name == DialectName.OPENAI_AUDIO and is_bytes(body)
     small = body if is_media else await readable(in_utf8(body), ANSWER_DEPTH)

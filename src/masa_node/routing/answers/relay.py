@@ -9,7 +9,7 @@ See docs/decisions/0026-the-plain-way.md.
 from typing import Self
 
 from masa_node.chat.answer import ChunkWriter, Give
-from masa_node.dialects.choices import Endings
+from masa_node.dialects.choices import AnyEndings
 from masa_node.dialects.dialect import Dialect
 from masa_node.dialects.tracking import LINE_FEED, QUOTE, RETURN, USUAL, StreamTracker
 from masa_node.routing.running.chunks import MAX_SHORT_CHUNK_BYTES, SIZE_LINES
@@ -26,8 +26,8 @@ class Relay(StreamTracker):
 
     __slots__ = ("_chunks", "_give")
 
-    def __init__(self, dialect: Dialect, endings: Endings | None = None) -> None:
-        super().__init__(dialect, endings)
+    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None, asked: int = 0) -> None:
+        super().__init__(dialect, endings, asked)
         self._give: Give = _to_nobody
         self._chunks: ChunkWriter | None = None
 
