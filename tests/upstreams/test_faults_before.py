@@ -315,7 +315,7 @@ async def test_a_redirect_is_not_followed(speech: DialectSample, status: int) ->
         moved = head(status, [("Location", f"{canary.url}{speech.endpoint}"), ("Content-Length", "0")])
         async with speech.fake(send(moved)) as llm:
             reply = await ask(speech, llm, stream=True)
-    check(reply, speech, llm, 502, str(status), "not followed", "Set the final URL")
+    check(reply, speech, llm, 502, str(status), "not followed", "Set the final URL", canary.url)
     assert canary.connections == 0
 
 

@@ -344,12 +344,30 @@ async def test_a_list_that_is_refused_is_an_error_that_names_the_url_and_the_sta
 
 async def test_a_redirected_list_is_not_followed(http: HttpClient) -> None:
     async with FakeLlm() as canary, FakeLlm() as llm:
-        moved = whole(b"", status=302, headers=[("Location", f"{canary.url}/v1/models")])
+        moved = whole(b"", status=302, headers=[("Location", f"{canary.url}/v1/models?state=secret")])
         llm.answer("/v1/models", (send(moved),))
         server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
-        with pytest.raises(ProviderError):
+        with pytest.raises(ProviderError, match=f"a redirect to '{canary.url}/v1/models'.* Set the final URL"):
             await server.list_models(http)
     assert canary.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (400, b"<html><title>The plain HTTP request was sent to HTTPS port</title>", "sent to HTTPS port"),
+        (401, b'{"error":{"message":"Incorrect API key provided"}}', "401: Incorrect API key provided"),
+        (403, b"", "an Ollama that does not know the host"),  # behind a proxy that sends its own name as Host
+        (500, b'{"detail":"No connected db."}', "No connected db"),
+    ],
+)
+async def test_a_list_that_is_refused_is_an_error_in_the_servers_own_words(
+    http: HttpClient, status: int, body: bytes, words: str
+) -> None:
+    async with FakeLlm().answer("/v1/models", (send(whole(body, status=status)),)) as llm:
+        server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
+        with pytest.raises(NotAnAnswer, match=words):
+            await server.list_models(http)
 
 
 CHAT_BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"seed":7}'

@@ -11,7 +11,8 @@ from masa_node.chat.request import Endpoint, Request, RequestId
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 from masa_node.upstreams.upstream import MAX_WAYS, Upstream
-from tests.fakes.dialect_samples import OPENAI
+from tests.fakes.dialect_samples import OPENAI, listed
+from tests.fakes.http_bytes import whole
 from tests.fakes.llm_server import FakeLlm, close, send
 
 
@@ -82,3 +83,17 @@ async def test_only_so_many_heads_are_kept_ready() -> None:
             assert now is not None
             await now.answer(asked())
         assert len(upstream._ways) <= MAX_WAYS
+
+
+async def test_what_it_is_is_asked_again_once_it_refuses_no_more() -> None:
+    """Ollama behind nginx answers 403 to every path until its owner has nginx send the Host that Ollama knows."""
+    refused, version = (send(whole(b"", status=403)),), (send(whole(b'{"version":"0.32.15"}')),)
+    fake = FakeLlm().answer("/api/version", refused).answer("/v1/models", refused).answer("/v1/messages", refused)
+    async with fake as llm, HttpClient() as http:
+        upstream = Upstream(UpstreamSpec("x", UpstreamKind.AUTO, llm.url), http)
+        assert await upstream.offers() is None
+        assert "without a word. So does an Ollama" in upstream.note
+        llm.answer("/api/version", version).answer("/v1/models", listed("a")).answer("/api/tags", listed("a"))
+        offers = await upstream.offers()
+    assert [offer.model for offer in offers or ()] == ["a"]
+    assert (upstream.label, upstream.note) == ("Ollama", "")

@@ -96,12 +96,15 @@ class Upstream:
         Raises `ProviderError` when it cannot be reached.
         """
         try:
-            server = await self._identified()
+            server, was_refused = await self._identified(), bool(self.note)
             found = await self._found(server)
+            if was_refused and not self.note:  # while it refused to answer, nobody could see what it is
+                self._forget()
+                server = await self._identified()
+                found = await self._found(server)
         except ProviderError as exc:
             exc.location = self.location
-            self._server = None  # another kind of server may come up in its place
-            self._ways.clear()
+            self._forget()  # another kind of server may come up in its place
             self._was_listed = False
             self._note_down()
             raise
@@ -111,6 +114,11 @@ class Upstream:
             return None
         listed = {offer.model: self._as_offered(offer, server) for offer in found if is_model(offer.model)}
         return list(listed.values())
+
+    def _forget(self) -> None:
+        """What it is, is asked again before anything else."""
+        self._server = None
+        self._ways.clear()
 
     async def _found(self, server: Server) -> list[ModelOffer] | None:
         """What it lists, or what its owner says it serves; None if any name may be asked of it."""

@@ -124,7 +124,8 @@ def _server(server: ServerFacts) -> Finding:
         return fail(check, f"{server.location} serves no model.", "Load one there: `ollama pull llama3.2` for Ollama.")
     listed = "it lists no models" if server.models is None else f"models: {server.models}"
     if server.note:
-        return warn(check, f"{server.location}: {server.note}", "Is its key right? `masa-node settings` names it.")
+        fix = "Is its key right, or user and password in its URL? `masa-node settings` shows where they come from."
+        return warn(check, f"{server.location}: {server.note}", fix)
     return _token(server, check, listed)
 
 

@@ -39,7 +39,7 @@ _PAGE = b"<"
 LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest, which takes some 5 ms
 _SUCCESS = range(200, 300)
 _EMPTY = (204, 205)  # RFC 9110, 15.3: a caller takes what follows such a head for its next answer
-_REDIRECT = range(300, 400)
+REDIRECT = range(300, 400)
 LAST_STATUS = 599  # RFC 9110, 15
 
 Read = Callable[[], Awaitable[bytes]]
@@ -126,8 +126,8 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         raise NotAnAnswer(f"it answered {response.status}, which stands for no content. Is the URL right?")
     if response.status in _SUCCESS:
         return
-    if response.status in _REDIRECT:
-        raise NotAnAnswer(f"it answered {response.status}, a redirect; those are not followed. Set the final URL.")
+    if response.status in REDIRECT:
+        raise NotAnAnswer(f"it answered {response.status}{redirected(response)}")
     if response.status > LAST_STATUS:
         raise NotAnAnswer(f"it answered {response.status}, a status that HTTP does not have. Is it an LLM server?")
     pieces = Pieces(ANSWERS)
@@ -137,15 +137,26 @@ async def check_status(response: Response, dialect: Dialect) -> None:
         raise _error(response, f", and {exc.message}") from exc
     finally:
         pieces.release()
-    small = await readable(in_utf8(body), ANSWER_DEPTH)
-    is_json = is_json_error(small)
-    if is_json:
-        text = dialect.error_message(small) or quoted(body)
-    else:
-        kind = response.content_type or "no content type"
-        what = "without an object that can be read" if "json" in kind else "instead of JSON"
-        text = f"{kind} {what}{_encoding(response)}: {quoted(body)}"
+    text, is_json = await said(response, body, dialect)
     raise _error(response, f": {text}", body, is_json=is_json)
+
+
+async def said(response: Response, body: bytes, dialect: Dialect) -> tuple[str, bool]:
+    """What a body that is no answer says, short and on one line; and whether it is JSON, to be passed on as it came."""
+    small = await readable(in_utf8(body), ANSWER_DEPTH)
+    if is_json_error(small):
+        return dialect.error_message(small) or quoted(body), True
+    kind = response.content_type or "no content type"
+    what = "without an object that can be read" if "json" in kind else "instead of JSON"
+    return f"{kind} {what}{_encoding(response)}: {quoted(body)}", False
+
+
+def redirected(response: Response) -> str:
+    """What to do about a redirect, and where it leads: the end of a sentence, and the next one."""
+    to = next((value for name, value in response.headers if name == "location"), "")
+    page = to.partition("?")[0].encode("utf-8", "replace")  # without a query: a page to log in has a secret there
+    where = f" to {quoted(page)}" if page else ""
+    return f", a redirect{where}; those are not followed. Set the final URL."
 
 
 def _error(

@@ -10,9 +10,10 @@ import msgspec
 
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.offer import ModelOffer
-from masa_node.chat.request import Endpoint, Headers, path_of
+from masa_node.chat.request import DialectName, Endpoint, Headers, path_of
 from masa_node.dialects.fields import ABSENT, FIELDS, read
-from masa_node.routing.answers.reader import read_whole
+from masa_node.dialects.registry import DIALECTS
+from masa_node.routing.answers.reader import REDIRECT, read_whole, redirected, said
 from masa_node.routing.running.steps import in_steps
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.answer import HttpAnswer
@@ -28,6 +29,11 @@ MAX_LISTING_BYTES = 8 * 1024 * 1024
 MAX_MISSING = 1024  # of models and endpoints; what is forgotten is found out again
 # What only a server says that is there: no rights to list, not this way, not now.
 _IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
+_FORBIDDEN = 403
+_HOST_REFUSED = (
+    ", without a word. So does an Ollama that does not know the host it is asked for: a proxy before it has to send"
+    " `Host: localhost:11434`."
+)
 YEAR_10000_UNIX_S = 253_402_300_800
 
 # Calendar time that can be shown again; some servers give milliseconds, or Go's zero time.
@@ -128,18 +134,29 @@ class ModelListing(msgspec.Struct, frozen=True):
 
 
 async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> ModelListing:
-    """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`."""
+    """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`; the last two
+    with the server's own words.
+    """
     answer = await http.get(url, headers)
     body = await read_whole(answer, MAX_LISTING_BYTES)
     if answer.status in _IS_THERE:
-        raise ListRefused(f"{url} answered {answer.status}.")
+        raise ListRefused(f"{url} answered {answer.status}{await _words(answer, body)}")
     if answer.status in NO_SUCH_PATH:
         raise NoListing(f"{url} answered {answer.status}.")
     if looks_missing(answer.status, body):
         raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
     if answer.status != OK:
-        raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models.")
+        raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models{await _words(answer, body)}")
     return ModelListing(body, is_masa_node(answer))
+
+
+async def _words(answer: HttpAnswer, body: bytes) -> str:
+    """The rest of a sentence that tells its status: what it said, and what that is about where it says nothing."""
+    if answer.status in REDIRECT:
+        return redirected(answer)
+    if answer.status == _FORBIDDEN and not body.strip():
+        return _HOST_REFUSED
+    return f": {(await said(answer, body, DIALECTS[DialectName.OPENAI]))[0]}"
 
 
 async def entries(listing: ModelListing, key: str = "data", name: str = "id") -> list[ListedModel]:
