@@ -106,6 +106,18 @@ async def test_a_server_that_refuses_an_empty_message_speaks_anthropics_dialect(
         assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
 
 
+async def test_a_server_below_a_path_is_asked_for_messages_at_its_v1_too(http: HttpClient) -> None:
+    """llama.cpp behind nginx (`location /llm/`): `/llm/models` is there, `/llm/messages` only at `/llm/v1`."""
+    models = (send(whole(b'{"data":[{"id":"m"}]}')),)
+    async with FakeLlm().answer("/llm/models", models).answer("/llm/v1/models", models) as llm:
+        server = await found(http, f"{llm.url}/llm")
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == "/llm/chat/completions"
+        llm.answer("/llm/v1/messages", REFUSED)
+        server = await found(http, f"{llm.url}/llm")
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/llm/v1/messages"
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == "/llm/v1/chat/completions"
+
+
 NOT_ANTHROPIC: list[Script] = [
     (send(whole(b'{"detail":"Not Found"}', status=404)),),
     (send(whole(b'{"detail":"Method Not Allowed"}', status=405)),),
@@ -206,6 +218,21 @@ async def test_a_server_that_loads_its_model_says_so_in_its_own_words(http: Http
         with pytest.raises(ErrorAnswer) as caught:
             await found(http, llm.url)
     assert (caught.value.status, caught.value.body, caught.value.is_json) == (503, loading, True)
+
+
+@pytest.mark.parametrize("url", ["", "/v1", "/api", "/api/v1/chat", "/v1/api/chat", "/api/", "/v1/chat/completions"])
+async def test_every_way_to_write_a_masa_nodes_url_leads_to_its_v1(http: HttpClient, url: str) -> None:
+    masa = whole(json.dumps({"version": "0.32.15"}).encode(), headers=[("X-Masa-Node", "0.1.0")])
+    async with FakeLlm().answer("/api/version", (send(masa),)).answer("/v1/messages", REFUSED) as llm:
+        server = await found(http, llm.url + url)
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == "/v1/chat/completions"
+        assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
+
+
+async def test_lm_studios_own_chat_is_not_asked(http: HttpClient) -> None:
+    async with FakeLlm() as llm:
+        server = await found(http, f"{llm.url}/api/v1/chat")
+        assert path(llm, server, Endpoint.OPENAI_CHAT) == path(llm, server, Endpoint.NATIVE) == "/v1/chat/completions"
 
 
 async def test_a_masa_node_is_not_taken_for_an_ollama(http: HttpClient) -> None:

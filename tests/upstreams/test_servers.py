@@ -57,6 +57,13 @@ async def test_cloudflares_pages_are_read_until_one_is_empty(http: HttpClient) -
     assert {got.header("authorization")[0] for got in llm.requests} == {f"Bearer {KEY}"}
 
 
+async def test_an_empty_page_ends_a_masa_nodes_list_too(http: HttpClient) -> None:
+    pages = [search_page("a", "b"), search_page()]
+    scripts = [(send(whole(page, headers=[("X-Masa-Node", "0.1.0")])),) for page in pages]
+    async with FakeLlm().answer(SEARCH, *scripts) as llm:
+        assert [offer.model for offer in await cloudflare_at(llm).list_models(http)] == ["a", "b"]
+
+
 async def test_a_server_that_ignores_the_page_is_asked_twice(http: HttpClient) -> None:
     async with FakeLlm().answer(SEARCH, (send(whole(search_page("@cf/a", "@cf/b"))),)) as llm:
         offers = await cloudflare_at(llm).list_models(http)

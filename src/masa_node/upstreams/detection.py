@@ -13,7 +13,7 @@ from masa_node.routing.answers.reader import check_status, read_whole
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.urls import anthropic_base, deployment_of, openai_bases
-from masa_node.upstreams.places import place_of
+from masa_node.upstreams.places import Place, place_of
 from masa_node.upstreams.servers.anthropic import AnthropicServer
 from masa_node.upstreams.servers.azure import AzureServer
 from masa_node.upstreams.servers.cloudflare import CloudflareServer
@@ -77,8 +77,11 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
     location = place_of(url)
     kind: str = location.kind if spec.kind == UpstreamKind.AUTO else spec.kind
     base = url if location.base is None else location.base
-    may_be_ollama = kind == UpstreamKind.AUTO and location.base is not None
-    is_ollama = may_be_ollama and await _is_ollama(http, base, bearer(spec.key))
+    is_ollama = False
+    if kind == UpstreamKind.AUTO and location.base is not None:
+        answer, is_ollama = await _is_ollama(http, base, bearer(spec.key))
+        if is_masa_node(answer) and location.native is None:  # as of Ollama's, `/api` is a base URL of it
+            location = Place(base, (f"{base}/v1",))
     if is_ollama or kind == UpstreamKind.OLLAMA:
         ollama = OllamaServer(base, spec.key, location.native or Endpoint.OLLAMA_CHAT)
         ollama.was_seen = is_ollama
@@ -90,14 +93,29 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
         with contextlib.suppress(NotAnAnswer):  # the listing to come says what is wrong
             await server.list_models(http)
     await _look_for_messages(server, http, bearer(spec.key))
-    return server
+    return server if server.was_seen else await _further_down(server, location, http)
 
 
-async def _is_ollama(http: Access, base: str, key: Headers) -> bool:
+async def _further_down(server: OpenAiServer, location: Place, http: Access) -> OpenAiServer:
+    """The same server at the `/v1` below the path where it was found, if only there it serves `/v1/messages`: llama.cpp
+    and LiteLLM, behind a proxy that gives them a path, have the rest at both.
+    """
+    below = f"{server.base}/v1"
+    if below not in location.api_bases:
+        return server
+    other = OpenAiServer((below,), server.key)
+    with contextlib.suppress(ProviderError):
+        await other.list_models(http)
+        await _look_for_messages(other, http, bearer(server.key))
+    return other if other.was_seen else server
+
+
+async def _is_ollama(http: Access, base: str, key: Headers) -> tuple[HttpAnswer, bool]:
+    """What it answers when it is asked for Ollama's version, and whether that is one's answer."""
     answer = await http.get(f"{base}/api/version", key)
     await _check_is_up(answer)
     version = read(field(await read_whole(answer, MAX_PROBE_BYTES), "version"), TEXT)
-    return not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and version is not None
+    return answer, not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and version is not None
 
 
 async def _look_for_messages(server: OpenAiServer, http: Access, key: Headers) -> None:

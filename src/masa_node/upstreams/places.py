@@ -11,6 +11,8 @@ from masa_node.upstreams.spec import UpstreamKind
 
 _VERSIONED = re.compile(r"/v\d+[a-z0-9]*$")
 
+# Where a Masa node's own chat is, and LM Studio's: beside it, at `/v1`, is all that is asked of a server.
+_OWN_CHAT = re.compile(r"/(?:api/v1|v1/api)/chat$")
 # A full endpoint ends like this; what is before it is the base URL.
 _ENDPOINTS: tuple[tuple[str, UpstreamKind, Endpoint], ...] = (
     ("/api/chat", UpstreamKind.OLLAMA, Endpoint.OLLAMA_CHAT),
@@ -35,6 +37,7 @@ class Place(msgspec.Struct, frozen=True):
 
 def place_of(url: str) -> Place:
     """What may be at this URL, a base URL or a full endpoint."""
+    url = _OWN_CHAT.sub("/v1/chat/completions", url)
     for ending, kind, endpoint in _ENDPOINTS:
         if url.endswith(ending):
             base = url.removesuffix(ending)

@@ -29,6 +29,7 @@ OF_THE_PATH = [
     (404, b'{"timestamp":"2026","status":404,"error":"Not Found","path":"/v1/embeddings"}'),  # Spring
     (404, b"404 page not found"),  # Go
     (404, b"<pre>Cannot POST /v1/embeddings</pre>"),  # Express
+    (404, b'{"error":"There is no \'/v1/embeddings\' here. Known paths: /, /v1/models."}'),  # Masa
     (404, b""),
     (404, b"{}"),
     (400, b'{"error":{"message":"Invalid URL (POST /v1/embeddings)","type":"invalid_request_error"}}'),

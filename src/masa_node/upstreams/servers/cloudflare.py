@@ -11,7 +11,7 @@ from masa_node.chat.request import Endpoint
 from masa_node.dialects.fields import LIST, TEXT, TOKENS, read
 from masa_node.upstreams.access import Access
 from masa_node.upstreams.servers.listing import MAX_MODELS, ListedModel
-from masa_node.upstreams.servers.server import NoListing, Server, each, entries, field, get_listing
+from masa_node.upstreams.servers.server import ModelListing, NoListing, Server, each, entries, field, get_listing
 
 PER_PAGE = 100
 MAX_PAGES = 50  # a server that ignores `page` would be asked for ever
@@ -63,6 +63,8 @@ class CloudflareServer(Server):
         for page in range(1, MAX_PAGES + 1):
             url = f"{self.search_url}?per_page={PER_PAGE}&page={page}"
             listing = await get_listing(http, url, self.credentials())
+            if page > 1:  # an empty one is the end, also of what a Masa node lists
+                listing = ModelListing(listing.body)
             listed = await entries(listing, "result", "name")
             found = {model.name: self._offer(model) async for model in each(listed)}
             if found.keys() <= offers.keys() or len(offers) >= MAX_MODELS:

@@ -21,6 +21,7 @@ _GENERIC = re.compile(
 )
 # Cloudflare's API: "No route for that URI", "Could not route to ..."; with 400 or 404, and without the path.
 _NO_ROUTE = re.compile(rb'"code"\s*:\s*700[03]\b')
+_OF_MASA = re.compile(rb"There is no '[^']{1,2000}' here\. Known paths: ")  # a Masa node's, which names `/v1/models`
 _ABOUT_MODELS = (b"model", b"deployment")
 
 
@@ -34,7 +35,7 @@ def is_of_the_path(error: ErrorAnswer, url: str, model: str) -> bool:
         return False
     name = model.lower().encode()
     if any(word in body for word in _ABOUT_MODELS) or (len(name) >= MIN_NAME_CHARS and name in body):
-        return False
+        return bool(_OF_MASA.search(error.body))
     if not error.is_json or says_no_endpoint(error.body):
         return True
     if error.status == NOT_IMPLEMENTED:  # llama.cpp says so of what it was started without, in words of use
@@ -45,5 +46,5 @@ def is_of_the_path(error: ErrorAnswer, url: str, model: str) -> bool:
 def looks_missing(status: int, body: bytes) -> bool:
     """Is this the answer to an empty request where no endpoint is?"""
     if status in NO_SUCH_PATH:
-        return not any(word in body.lower() for word in _ABOUT_MODELS)
+        return bool(_OF_MASA.search(body)) or not any(word in body.lower() for word in _ABOUT_MODELS)
     return status in (OK, BAD_REQUEST) and len(body) <= _MAX_SAID_BYTES and says_no_endpoint(body)
