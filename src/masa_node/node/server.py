@@ -16,7 +16,7 @@ from masa_node.node.settings.environment import Settings
 from masa_node.version import __version__
 
 KEEP_ALIVE_S = 75  # nginx's; shorter than that of common load balancers' upstream pools would cost them errors
-BACKLOG = 2048
+BACKLOG = 4096  # as many as Linux keeps: a connection that finds no room there tries again after 1 s, and after 3 s
 ACCEPTED_AT_ONCE = 8 if os.name == "posix" else 1  # in a turn: uvloop takes one of each socket that it listens on
 FIRST_DEFAULT_PORT, LAST_DEFAULT_PORT = 8080, 8089
 ACCEPTED_WITHIN_S = 0.01  # a connection that was just being accepted is known then, and what was asked before is read
