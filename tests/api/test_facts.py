@@ -3,6 +3,7 @@
 Covers: `views.models`, `show`.
 """
 
+import msgspec
 from ollama import ListResponse, ShowResponse
 
 from masa_node.api.views.models import ollama_show, ollama_tags
@@ -48,4 +49,17 @@ async def test_a_time_that_nobody_knows_is_shown_as_never_and_not_as_1970() -> N
     assert model.modified_at is not None
     assert model.modified_at.year == 1
     assert ollama_show(UNKNOWN)["modified_at"] == "0001-01-01T00:00:00Z"
-    assert ollama_show(UNKNOWN)["capabilities"] == ("completion",)
+
+
+async def test_clients_that_look_for_tools_find_them_where_nobody_tells_of_any() -> None:
+    """Without the word `llm` refuses tools by itself, and editors leave the model out of their lists."""
+    told = msgspec.json.decode(await ollama_tags([(BOB, UNKNOWN)]), type=dict[str, list[dict[str, object]]])
+    assert told["models"][0]["capabilities"] == ["completion", "tools"]
+    assert ShowResponse.model_validate(ollama_show(UNKNOWN)).capabilities == ["completion", "tools"]
+
+
+async def test_the_digest_changes_with_the_capabilities_that_clients_keep_by_it() -> None:
+    offers = [UNKNOWN, msgspec.structs.replace(UNKNOWN, capabilities=("completion",)), UNKNOWN]
+    lists = [ListResponse.model_validate_json(await ollama_tags([(BOB, offer)])).models[0] for offer in offers]
+    first, changed, again = [listed.digest for listed in lists]
+    assert first == again != changed

@@ -33,6 +33,17 @@ def test_openais_sdk_may_leave_v1_out_of_its_base_url(node: ServingNode) -> None
             client.embeddings.create(model=MODEL, input="Hello")
 
 
+@pytest.mark.parametrize("path", ["/messages", "/messages/count_tokens"])
+async def test_anthropics_clients_may_leave_it_out_too(node: ServingNode, path: str) -> None:
+    """Those whose base URL is meant to end with it: DSPy, Continue, the `ai` package."""
+    body = b'{"model": "%b", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}]}' % MODEL.encode()
+    reply = await ask_once(node.port, post(body, target=path.encode()))
+    unknown = await ask_once(node.port, post(body, target=b"/messages/nowhere"))
+    assert (reply.status, unknown.status) == (200, 404)
+    assert reply.json()["content" if path == "/messages" else "input_tokens"]
+    assert unknown.json()["type"] == "error"
+
+
 def test_anthropics_sdk_lists_and_finds_the_model(node: ServingNode) -> None:
     with anthropic.Anthropic(base_url=node.address, api_key="none", max_retries=0) as client:
         page = client.models.list()
@@ -52,7 +63,7 @@ def test_ollamas_sdk_lists_and_shows_the_model(node: ServingNode) -> None:
     assert listed.digest is not None
     assert len(listed.digest) == 64
     assert listed.modified_at is not None
-    assert shown.capabilities == ["completion"]
+    assert shown.capabilities == ["completion", "tools"]
     assert shown.modelinfo == {
         "general.architecture": "unknown",
         "general.basename": MODEL,

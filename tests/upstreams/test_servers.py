@@ -189,6 +189,7 @@ async def test_anthropics_pages_are_read_to_the_last(http: HttpClient) -> None:
         ("b/c?", 1770163200),
         ("d", 1770163200),
     ]
+    assert {offer.capabilities for offer in offers} == {("completion", "tools", "vision")}
     assert [got.target for got in llm.requests] == [
         "/v1/models?limit=1000",
         "/v1/models?limit=1000&after_id=b%2Fc%3F",
@@ -277,6 +278,34 @@ async def test_what_llama_cpp_tells_of_a_model_is_known_of_its_offer(http: HttpC
         small, large = await server.list_models(http)
     assert small.facts == ModelFacts(parameter_size="134.52M", size_bytes=91_000_000)
     assert large.facts == ModelFacts(parameter_size="8.0B")
+
+
+@pytest.mark.parametrize(
+    ("entry", "capabilities"),
+    [
+        ({"architecture": {"input_modalities": ["text"]}}, ("completion", "tools")),
+        ({"architecture": {"input_modalities": ["text", "image"]}}, ("completion", "tools", "vision")),
+        (
+            {
+                "architecture": {"input_modalities": ["audio", "text"]},
+                "supported_parameters": ["tools", "tool_choice", "reasoning"],
+            },
+            ("completion", "tools", "audio", "thinking"),
+        ),
+        ({"architecture": {"input_modalities": ["text"]}, "supported_parameters": ["seed"]}, ("completion",)),
+        ({"supported_parameters": ["seed"]}, ()),
+        ({"architecture": {"input_modalities": "text"}}, ()),
+        ({"architecture": "llama"}, ()),
+        ({}, ()),
+    ],
+)
+async def test_what_llama_cpp_and_openrouter_tell_that_a_model_takes_is_told_as_ollama_does(
+    http: HttpClient, entry: dict[str, object], capabilities: tuple[str, ...]
+) -> None:
+    listing = json.dumps({"data": [{"id": "m", **entry}]}).encode()
+    async with FakeLlm().answer("/v1/models", (send(whole(listing)),)) as llm:
+        (offer,) = await OpenAiServer((f"{llm.url}/v1",), "").list_models(http)
+    assert offer.capabilities == capabilities
 
 
 async def test_a_model_that_was_pulled_again_is_asked_for_again(http: HttpClient) -> None:

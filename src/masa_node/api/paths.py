@@ -78,7 +78,7 @@ def is_gemini(path: str) -> bool:
 
 def dialect_of_path(path: str) -> DialectName:
     """The format in which clients that ask for such a path read errors."""
-    if path.startswith(("/v1/messages", "/v1/complete")) and not path.startswith("/v1/completions"):
+    if path.startswith(("/v1/messages", "/messages", "/v1/complete")) and not path.startswith("/v1/completions"):
         return DialectName.ANTHROPIC
     if "/ai/run" in path or path.endswith(SEARCH):
         return DialectName.CLOUDFLARE

@@ -138,9 +138,13 @@ ENDPOINTS: dict[Endpoint, EndpointFacts] = {
     Endpoint.OPENAI_TRANSLATIONS: EndpointFacts(
         DialectName.OPENAI_AUDIO, "OpenAI English text from speech; a form", ("/v1/audio/translations",)
     ),
-    Endpoint.ANTHROPIC_MESSAGES: EndpointFacts(DialectName.ANTHROPIC, "Anthropic messages", ("/v1/messages",)),
+    Endpoint.ANTHROPIC_MESSAGES: EndpointFacts(
+        DialectName.ANTHROPIC, "Anthropic messages", ("/v1/messages", "/messages")
+    ),
     Endpoint.ANTHROPIC_COUNT_TOKENS: EndpointFacts(
-        DialectName.ANTHROPIC, "How many tokens an Anthropic message would take", ("/v1/messages/count_tokens",)
+        DialectName.ANTHROPIC,
+        "How many tokens an Anthropic message would take",
+        ("/v1/messages/count_tokens", "/messages/count_tokens"),
     ),
     Endpoint.OLLAMA_CHAT: EndpointFacts(DialectName.OLLAMA, "Ollama chat (streams unless told not to)", ("/api/chat",)),
     Endpoint.OLLAMA_GENERATE: EndpointFacts(

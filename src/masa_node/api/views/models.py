@@ -31,6 +31,9 @@ _TASK = {
     "name": "Text Generation",
     "description": "Family of generative text models, such as large language models (LLM).",
 }
+# Of a model of which nothing is told. Clients offer no tools where "tools" is missing, and some do not show the model;
+# a server that has none refuses them in its own words.
+_UNTOLD = ("completion", "tools")
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -167,16 +170,18 @@ def _tag(group: Offers) -> Json | msgspec.Raw:
         if Endpoint.OLLAMA_SHOW in offer.endpoints and offer.listing != b"{}":
             return msgspec.Raw(offer.listing)
     offer = best_known(group)
-    entry: Json = {
+    capabilities = offer.capabilities or _UNTOLD
+    return {
         "name": offer.model,
         "model": offer.model,
         "modified_at": _modified_at(offer),
         "size": offer.facts.size_bytes,
-        # The Ollama CLI shows its first 12 characters. There is no file to hash here, so it is the name's.
-        "digest": hashlib.sha256(offer.model.encode()).hexdigest(),
+        # The Ollama CLI shows its first 12 characters. There is no file to hash here; clients (`llm`) keep by it what
+        # they were shown of the model's capabilities.
+        "digest": hashlib.sha256(" ".join((offer.model, *capabilities)).encode()).hexdigest(),
         "details": _details(offer),
+        "capabilities": capabilities,
     }
-    return {**entry, "capabilities": offer.capabilities} if offer.capabilities else entry
 
 
 def best_known(group: Offers) -> ModelOffer:
@@ -214,7 +219,7 @@ def ollama_show(offer: ModelOffer) -> Json:
         "template": "",
         "details": _details(offer),
         "model_info": info,
-        "capabilities": offer.capabilities or ("completion",),
+        "capabilities": offer.capabilities or _UNTOLD,
         "modified_at": _modified_at(offer),
     }
 

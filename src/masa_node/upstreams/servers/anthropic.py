@@ -25,6 +25,7 @@ class _Page(msgspec.Struct):
 _PAGE = msgspec.json.Decoder(_Page)
 _PATHS = {Endpoint.NATIVE: "/messages", **paths_of("anthropic")}
 _CHAT = "/chat/completions"
+_CAPABILITIES = ("completion", "tools", "vision")  # in Ollama's words; all Claude models since 3
 
 
 class AnthropicServer(Server):
@@ -67,5 +68,10 @@ class AnthropicServer(Server):
     def _offer(self, listed: ListedModel) -> ModelOffer:
         created_at_unix_s = unix_s(read(field(listed.entry, "created_at"), TEXT) or "")
         return ModelOffer(
-            listed.name, self.endpoints(), listed.entry, owned_by="anthropic", created_at_unix_s=created_at_unix_s
+            listed.name,
+            self.endpoints(),
+            listed.entry,
+            owned_by="anthropic",
+            created_at_unix_s=created_at_unix_s,
+            capabilities=_CAPABILITIES,
         )

@@ -31,6 +31,7 @@ _WITH_ANTHROPIC = {**_PATHS, **paths_of("anthropic")}
 _UNIX_S: msgspec.json.Decoder[int] = msgspec.json.Decoder(UnixSeconds)
 _MILLION, _BILLION = 1_000_000, 1_000_000_000
 MAX_ALIASES = 64  # of one model; llama.cpp has those of its command line
+MAX_TOLD = 64  # of what a model takes; OpenRouter names some twenty fields
 
 
 class OpenAiServer(Server):
@@ -97,10 +98,28 @@ class OpenAiServer(Server):
             owned_by=value(entry, "owned_by", TEXT),
             created_at_unix_s=value(entry, "created", _UNIX_S),
             context_tokens=next(filter(None, lengths), None),
+            capabilities=_capabilities(entry),
             facts=ModelFacts(parameter_size=parameter_size, size_bytes=value(meta, "size", TOKENS) or 0),
         )
         aliases = [read(raw, TEXT) for raw in (value(entry, "aliases", LIST) or [])[:MAX_ALIASES]]
         return [offer, *(msgspec.structs.replace(offer, model=alias) for alias in aliases if alias)]
+
+
+def _capabilities(entry: dict[str, msgspec.Raw]) -> tuple[str, ...]:
+    """In Ollama's words, where the entry tells what the model takes: as llama.cpp and OpenRouter do. llama.cpp's models
+    all take tools; it does not say so.
+    """
+    taken = _texts(value(entry, "architecture", FIELDS) or {}, "input_modalities")
+    if not taken:
+        return ()
+    fields = _texts(entry, "supported_parameters") or {"tools"}
+    found = {"tools": "tools" in fields, "vision": "image" in taken, "audio": "audio" in taken}
+    found["thinking"] = "reasoning" in fields
+    return ("completion", *(word for word, is_so in found.items() if is_so))
+
+
+def _texts(fields: dict[str, msgspec.Raw], name: str) -> set[str | None]:
+    return {read(raw, TEXT) for raw in (value(fields, name, LIST) or [])[:MAX_TOLD]}
 
 
 def _in_words(parameters: int) -> str:
