@@ -2,7 +2,7 @@
 
 from masa_node.chat.errors import DialectNotServed
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, chat_paths
-from masa_node.dialects.translation.formats import TARGETS
+from masa_node.dialects.translation.formats import is_translated_from, targets_for
 from masa_node.routing.catalog import Offers
 
 # What merely tells of a model, or counts its tokens, is no way to ask it.
@@ -16,7 +16,8 @@ def family_of(endpoint: Endpoint) -> DialectName:
 
 def offers_for(family: DialectName, offers: Offers) -> Offers:
     """The offers that clients of this family can ask for: in its format, or in one it is translated to."""
-    endpoints = {each for each in Endpoint if each not in _ASKS_NOTHING and family_of(each) == family}.union(TARGETS)
+    spoken = {each for each in Endpoint if each not in _ASKS_NOTHING and family_of(each) == family}
+    endpoints = spoken.union(*(targets_for(each) for each in spoken if is_translated_from(each)))
     return [(provider, offer) for provider, offer in offers if offer.endpoints & endpoints]
 
 

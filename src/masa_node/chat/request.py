@@ -198,7 +198,6 @@ def chat_paths(endpoints: Collection[Endpoint]) -> str:
     return ", ".join(paths) or "no endpoint of this node"
 
 
-# No translation leads from one to another.
 _EMBEDDINGS = (Endpoint.OPENAI_EMBEDDINGS, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS)
 
 
@@ -206,7 +205,7 @@ def other_ways(asked: Endpoint, endpoints: Collection[Endpoint]) -> str:
     """A sentence for messages: by which of these a model does what it cannot be asked through `asked`, or can chat."""
     same = [f"POST {path_of(each)}" for each in _EMBEDDINGS if each in endpoints] if asked in _EMBEDDINGS else []
     if same:
-        return f"Embeddings are not translated; it gives them through: {', '.join(same)}."
+        return f"It gives embeddings through: {', '.join(same)}."
     return f"A chat with it goes through: {chat_paths(endpoints)}."
 
 

@@ -25,7 +25,7 @@ from masa_node.dialects.translation.events import (
     Tokens,
     Used,
 )
-from masa_node.dialects.translation.formats import SOURCES, TARGETS
+from masa_node.dialects.translation.formats import EMBEDDED_BY, EMBEDDED_FROM, SOURCES, TARGETS
 from masa_node.dialects.translation.translator import (
     ANSWER_READERS,
     ANSWER_WRITERS,
@@ -39,15 +39,17 @@ from tests.dialects.translation import gist
 CONTEXT = AnswerContext(Conversation(model="m", turns=(), stream=True), "r1", 1_795_389_247)
 SERVERS = list(TARGETS)
 CALLERS = [
-    endpoint for endpoint in ANSWER_WRITERS if endpoint not in (Endpoint.OPENAI_COMPLETIONS, Endpoint.OLLAMA_GENERATE)
+    endpoint
+    for endpoint in ANSWER_WRITERS
+    if endpoint not in {Endpoint.OPENAI_COMPLETIONS, Endpoint.OLLAMA_GENERATE, *EMBEDDED_FROM}
 ]
 PAIRS = [(caller, server) for caller in CALLERS for server in SERVERS if caller is not server]
 
 
 def test_all_that_is_said_to_be_translated_can_be() -> None:
-    assert set(REQUEST_READERS) == SOURCES
-    assert SOURCES - {Endpoint.ANTHROPIC_COUNT_TOKENS} == set(ANSWER_WRITERS)
-    assert set(TARGETS) == set(REQUEST_WRITERS) == set(ANSWER_READERS)
+    assert set(REQUEST_READERS) == SOURCES | EMBEDDED_FROM
+    assert set(REQUEST_READERS) - {Endpoint.ANTHROPIC_COUNT_TOKENS} == set(ANSWER_WRITERS)
+    assert {*TARGETS, EMBEDDED_BY} == set(REQUEST_WRITERS) == set(ANSWER_READERS)
 
 
 def answer_events(text: list[str], thought: list[str], calls: list[str], *, is_cut: bool) -> list[Event]:

@@ -211,3 +211,4 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Thinking = Thinking()
     names: Names = {}
     mark: msgspec.Raw | None = None
+    dimensions: int | None = None  # of each vector, where one is made of each turn

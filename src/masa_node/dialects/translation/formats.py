@@ -28,6 +28,9 @@ TARGETS = (
     Endpoint.OPENAI_RESPONSES,
     Endpoint.CLOUDFLARE_RUN,
 )
+# Callers that ask for embeddings, and where they are had instead.
+EMBEDDED_FROM = frozenset({Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS})
+EMBEDDED_BY = Endpoint.OPENAI_EMBEDDINGS
 # Names of OpenAI's clients' fields that this server has, and most others have not: see `Losses`.
 CARRIED: dict[Endpoint, frozenset[str]] = {
     Endpoint.ANTHROPIC_MESSAGES: frozenset({"cache_control", "reasoning.summary", "reasoning.generate_summary"})
@@ -39,11 +42,13 @@ _RESPONSES_FIRST = tuple(sorted(TARGETS, key=lambda target: target is not Endpoi
 
 def is_translated_from(endpoint: Endpoint) -> bool:
     """Can a caller of this endpoint be served by a server that speaks another format?"""
-    return endpoint in SOURCES
+    return endpoint in SOURCES or endpoint in EMBEDDED_FROM
 
 
 def targets_for(endpoint: Endpoint, model: str = "") -> tuple[Endpoint, ...]:
     """The endpoints of servers that a request for this one can be translated to, the best for this model first."""
+    if endpoint in EMBEDDED_FROM:
+        return (EMBEDDED_BY,)
     best = _RESPONSES_FIRST if _NEEDS_RESPONSES.search(model) else TARGETS
     return tuple([target for target in best if target is not endpoint])
 

@@ -11,6 +11,7 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.halves import at_last, has_halves, joined, marked
 from masa_node.dialects.registry import DIALECTS
+from masa_node.dialects.translation import embeddings
 from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
 from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
 from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader
@@ -37,7 +38,7 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
 )
 from masa_node.dialects.translation.failures import Kind, error_body, failure_of
-from masa_node.dialects.translation.formats import CARRIED, label_of
+from masa_node.dialects.translation.formats import CARRIED, EMBEDDED_BY, label_of
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
 from masa_node.dialects.translation.ollama import answer_writer as ollama_answer_writer
@@ -57,7 +58,7 @@ T = TypeVar("T")
 ReadRequest = Callable[[bytes, Losses], Conversation]
 WriteRequest = Callable[[Conversation, Losses], bytes]
 
-# One for each of `SOURCES`; tokens are counted for no answer that is translated.
+# One for each of `SOURCES` and `EMBEDDED_FROM`; tokens are counted for no answer that is translated.
 REQUEST_READERS: dict[Endpoint, ReadRequest] = {
     Endpoint.OPENAI_CHAT: chat_request_reader.read_request,
     Endpoint.OPENAI_COMPLETIONS: completions_request_reader.read_request,
@@ -67,6 +68,8 @@ REQUEST_READERS: dict[Endpoint, ReadRequest] = {
     Endpoint.OLLAMA_CHAT: ollama_request_reader.read_chat,
     Endpoint.OLLAMA_GENERATE: ollama_request_reader.read_generate,
     Endpoint.CLOUDFLARE_RUN: cloudflare_request_reader.read_request,
+    Endpoint.OLLAMA_EMBED: embeddings.read_embed,
+    Endpoint.OLLAMA_EMBEDDINGS: embeddings.read_embeddings,
 }
 ANSWER_WRITERS: dict[Endpoint, Callable[[AnswerContext], AnswerWriter]] = {
     Endpoint.OPENAI_CHAT: chat_answer_writer.ChatAnswerWriter,
@@ -76,14 +79,17 @@ ANSWER_WRITERS: dict[Endpoint, Callable[[AnswerContext], AnswerWriter]] = {
     Endpoint.OLLAMA_CHAT: ollama_answer_writer.OllamaAnswerWriter,
     Endpoint.OLLAMA_GENERATE: partial(ollama_answer_writer.OllamaAnswerWriter, is_generate=True),
     Endpoint.CLOUDFLARE_RUN: cloudflare_answer_writer.CloudflareAnswerWriter,
+    Endpoint.OLLAMA_EMBED: embeddings.EmbeddingsWriter,
+    Endpoint.OLLAMA_EMBEDDINGS: partial(embeddings.EmbeddingsWriter, is_one=True),
 }
-# One for each of `TARGETS`.
+# One for each of `TARGETS` and `EMBEDDED_BY`.
 REQUEST_WRITERS: dict[Endpoint, WriteRequest] = {
     Endpoint.OPENAI_CHAT: chat_request_writer.write_request,
     Endpoint.ANTHROPIC_MESSAGES: anthropic_request_writer.write_request,
     Endpoint.OLLAMA_CHAT: ollama_request_writer.write_request,
     Endpoint.OPENAI_RESPONSES: responses_request_writer.write_request,
     Endpoint.CLOUDFLARE_RUN: cloudflare_request_writer.write_request,
+    EMBEDDED_BY: embeddings.write_request,
 }
 ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
     Endpoint.OPENAI_CHAT: chat_answer_reader.ChatAnswerReader,
@@ -91,6 +97,7 @@ ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
     Endpoint.OLLAMA_CHAT: ollama_answer_reader.OllamaAnswerReader,
     Endpoint.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
     Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
+    EMBEDDED_BY: embeddings.EmbeddingsReader,
 }
 
 # What a caller's format has no room for in an answer, by the names that thoughts have there.
@@ -177,16 +184,7 @@ class AnswerTranslator:
     """
 
     __slots__ = (
-        "_cutter",
-        "_framing",
-        "_halves",
-        "_last",
-        "_reader",
-        "_size",
-        "_unsaid",
-        "_writer",
-        "is_over",
-        "left_out",
+        *("_cutter", "_framing", "_halves", "_last", "_reader", "_size", "_unsaid", "_writer", "is_over", "left_out"),
     )
 
     def __init__(self, source: Endpoint, target: Endpoint, context: AnswerContext) -> None:
