@@ -1,4 +1,7 @@
-"""Embeddings that Ollama's clients ask of servers that speak OpenAI's format."""
+"""Embeddings that Ollama's clients ask of servers that speak OpenAI's format.
+
+Covers: `ollama.embeddings`.
+"""
 
 import base64
 import struct

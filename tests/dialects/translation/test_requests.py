@@ -28,11 +28,12 @@ from masa_node.dialects.translation.conversation import (
     ToolResult,
     Turn,
 )
+from masa_node.dialects.translation.formats import EMBEDDED_BY
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.translator import REQUEST_READERS, REQUEST_WRITERS
 from tests.dialects.chunking import FEW
 
-FORMATS = [endpoint for endpoint in REQUEST_WRITERS if endpoint is not Endpoint.CLOUDFLARE_RUN]
+FORMATS = [each for each in REQUEST_WRITERS if each not in (Endpoint.CLOUDFLARE_RUN, EMBEDDED_BY)]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
 SCHEMA = msgspec.Raw(
     b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}'

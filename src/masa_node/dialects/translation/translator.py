@@ -11,7 +11,6 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.halves import at_last, has_halves, joined, marked
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation import embeddings
 from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
 from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
 from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader
@@ -42,6 +41,7 @@ from masa_node.dialects.translation.formats import CARRIED, EMBEDDED_BY, label_o
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
 from masa_node.dialects.translation.ollama import answer_writer as ollama_answer_writer
+from masa_node.dialects.translation.ollama import embeddings
 from masa_node.dialects.translation.ollama import request_reader as ollama_request_reader
 from masa_node.dialects.translation.ollama import request_writer as ollama_request_writer
 from masa_node.dialects.translation.openai_chat import answer_reader as chat_answer_reader

@@ -1,1 +1,1 @@
-"""Ollama's own chat and generate."""
+"""Ollama's own chat and generate, and its embeddings."""
