@@ -103,6 +103,18 @@ async def test_those_that_the_node_cuts_when_it_stops_have_not_left() -> None:
     assert it.as_ended(outcome(request_id="b")).error is None
 
 
+async def test_one_that_begins_while_the_node_cuts_the_others_is_told_too() -> None:
+    it = UnderWay()
+    it.stop()
+    late = Answering(it, asked("late"))
+    await late.task
+    assert (late.end, late.error, late.status) == ("told", "stopping", 503)
+    gone = it.add(asked("gone"), asyncio.ensure_future(asyncio.sleep(0)))
+    it.remove(gone)
+    await asyncio.sleep(0)
+    assert gone.ended_by is None
+
+
 async def test_where_the_caller_has_left_too_nobody_is_told() -> None:
     it = UnderWay()
     ended = Answering(it, asked("a"))

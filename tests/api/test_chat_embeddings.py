@@ -46,6 +46,13 @@ async def test_the_head_says_what_was_done_and_left_out() -> None:
     assert reply.header("x-masa-dropped") == "truncate"
 
 
+async def test_there_is_no_stream_of_them_whoever_asks_for_one() -> None:
+    async with server() as llm, running_node(**OPENAI.settings(llm.url)) as node:
+        body = json.dumps({"model": "m", "input": ["one", "two"], "stream": True}).encode()
+        reply = await post(node.port, "/api/embed", body)
+    assert (reply.header("content-type"), json.loads(reply.body)["embeddings"]) == ("application/json", VECTORS)
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "told", "words"),
     [

@@ -380,7 +380,11 @@ async def test_a_list_that_is_refused_is_an_error_that_names_the_url_and_the_sta
 
 async def test_a_redirected_list_is_not_followed(http: HttpClient) -> None:
     async with FakeLlm() as canary, FakeLlm() as llm:
-        moved = whole(b"", status=302, headers=[("Location", f"{canary.url}/v1/models?state=secret")])
+        moved = whole(
+            b"",
+            status=302,
+            headers=[("Location", f"{canary.url.replace('//', '//me:secret@')}/v1/models?state=secret#token=secret")],
+        )
         llm.answer("/v1/models", (send(moved),))
         server = OpenAiServer((f"{llm.url}/v1",), KEY, label="")
         with pytest.raises(ProviderError, match=f"a redirect to '{canary.url}/v1/models'.* Set the final URL"):
@@ -392,12 +396,13 @@ async def test_a_redirected_list_is_not_followed(http: HttpClient) -> None:
     ("status", "body", "words"),
     [
         (400, b"<html><title>The plain HTTP request was sent to HTTPS port</title>", "sent to HTTPS port"),
-        (401, b'{"error":{"message":"Incorrect API key provided"}}', "401: Incorrect API key provided"),
+        (401, b'{"error":{"message":"Incorrect API key provided: sk-1"}}', r"answered 401\.$"),
         (403, b"", "an Ollama that does not know the host"),  # behind a proxy that sends its own name as Host
-        (500, b'{"detail":"No connected db."}', "No connected db"),
+        (400, b'{"error":"of postgres://u:pw@db"}', r"answered 400 instead of a list of models\.$"),
+        (500, b"<html>of postgres://u:pw@db</html>", r"answered 500 instead of a list of models\.$"),
     ],
 )
-async def test_a_list_that_is_refused_is_an_error_in_the_servers_own_words(
+async def test_a_list_that_is_refused_is_an_error_that_gives_no_key_away(
     http: HttpClient, status: int, body: bytes, words: str
 ) -> None:
     async with FakeLlm().answer("/v1/models", (send(whole(body, status=status)),)) as llm:

@@ -85,6 +85,20 @@ async def test_only_so_many_heads_are_kept_ready() -> None:
         assert len(upstream._ways) <= MAX_WAYS
 
 
+async def test_one_that_cannot_be_seen_again_stays_what_it_was() -> None:
+    """Its list is there, and it is asked too often for anything else."""
+    refused, busy = (send(whole(b"", status=403)),), (send(whole(b"", status=429)),)
+    fake = FakeLlm().answer("/api/version", refused).answer("/v1/models", refused).answer("/v1/messages", refused)
+    async with fake as llm, HttpClient() as http:
+        upstream = Upstream(UpstreamSpec("x", UpstreamKind.AUTO, llm.url), http)
+        assert await upstream.offers() is None
+        label = upstream.label
+        llm.answer("/api/version", busy).answer("/v1/messages", busy).answer("/v1/models", listed("a"))
+        offers = await upstream.offers()
+    assert [offer.model for offer in offers or ()] == ["a"]
+    assert (upstream.label, upstream.note) == (label, "")
+
+
 async def test_what_it_is_is_asked_again_once_it_refuses_no_more() -> None:
     """Ollama behind nginx answers 403 to every path until its owner has nginx send the Host that Ollama knows."""
     refused, version = (send(whole(b"", status=403)),), (send(whole(b'{"version":"0.32.15"}')),)

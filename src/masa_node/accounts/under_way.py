@@ -81,13 +81,15 @@ class UnderWay:
     def __init__(self, now_unix_s: Callable[[], float] = time.time, events: Events | None = None) -> None:
         self._now_unix_s = now_unix_s
         self._events = events if events is not None else Events()
+        self._is_stopping = False
         self._entries: dict[Entry, None] = {}  # in the order in which they came
         self._ended: dict[tuple[RequestId, str], list[MasaError]] = {}  # of those with this id and key: why
 
     def stop(self) -> None:
-        """The node cuts all that are under way still: each of them is told."""
+        """The node cuts all that are under way still, or begin from now on: each of them is told."""
+        self._is_stopping = True
         for entry in list(self._entries):
-            self._end(entry, NodeStopping("The node was stopped before the answer was whole. Ask again in a moment."))
+            self._end(entry, _stopped())
 
     def add(self, request: Request, answering: Answering | None = None) -> Entry:
         """The running task, or what is given, begins to answer it; `remove` once it has ended."""
@@ -99,6 +101,8 @@ class UnderWay:
         """This one begins."""
         entry.began_at_unix_s = self._now_unix_s()
         self._entries[entry] = None
+        if self._is_stopping:  # not before whoever begins it is ready to be ended
+            asyncio.get_running_loop().call_soon(self._end, entry, _stopped())
         if self._events.is_heard:
             self._events.tell("began", _begun(entry), entry.key)
 
@@ -145,6 +149,10 @@ class UnderWay:
         why = self._ended[known][0]
         status = status_of(why) if outcome.status == STATUS_CALLER_GONE else outcome.status
         return msgspec.structs.replace(outcome, error=why.code, status=status)
+
+
+def _stopped() -> NodeStopping:
+    return NodeStopping("The node was stopped before the answer was whole. Ask again in a moment.")
 
 
 def _begun(entry: Entry) -> Callable[[], RequestUnderWay]:

@@ -67,7 +67,7 @@ class ReplySink:
             error.message += alias_words(self._request.alias, self._request.model)
         if self._answer is None or not self.reply.has_begun:
             return await send_error(self.reply, error, self._dialect, request_id, self._headers(attempts))
-        if isinstance(self._answer, StreamedAnswer) and not self._answer.is_framed:
+        if not (isinstance(self._answer, StreamedAnswer) and self._answer.is_framed):
             return 0
         frame = DIALECTS[self._answer.dialect].error_frame(error_text(error, request_id))
         with contextlib.suppress(CallerStalled):

@@ -105,7 +105,7 @@ class Server:
         self._hooks.on_cut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TOLD_WITHIN_S):
-                await connections.all_gone(only_requests=True)
+                await asyncio.gather(connections.all_gone(only_requests=True), self._hooks.others_gone())
         for task in list(connections.tasks):
             task.cancel()
         with contextlib.suppress(TimeoutError):

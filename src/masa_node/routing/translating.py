@@ -47,7 +47,10 @@ AT_ONCE_BYTES = 4 * 1024  # of a stream's frames: hundreds of the smallest
 # While a reader of JSON is at work no other thread is. What takes longer is not translated: 7 MB of text with its line
 # ends, or 15 000 messages, parts of messages and definitions of tools.
 MOST_MS = 15.0
-_WHAT_IS_TRANSLATED = "At most about 7 MB of text, and 15 000 messages, parts and definitions, are translated"
+_WHAT_IS_TRANSLATED = (
+    "At most about 7 MB of text, 15 000 messages, parts and definitions, or 300 embeddings of 1 024 numbers, are "
+    "translated"
+)
 
 
 def may_be_translated(request: Request) -> bool:

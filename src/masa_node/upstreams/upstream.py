@@ -98,10 +98,8 @@ class Upstream:
         try:
             server, was_refused = await self._identified(), bool(self.note)
             found = await self._found(server)
-            if was_refused and not self.note:  # while it refused to answer, nobody could see what it is
-                self._forget()
-                server = await self._identified()
-                found = await self._found(server)
+            if was_refused and not self.note:
+                server, found = await self._seen_again(server, found)
         except ProviderError as exc:
             exc.location = self.location
             self._forget()  # another kind of server may come up in its place
@@ -114,6 +112,21 @@ class Upstream:
             return None
         listed = {offer.model: self._as_offered(offer, server) for offer in found if is_model(offer.model)}
         return list(listed.values())
+
+    async def _seen_again(
+        self, server: Server, found: list[ModelOffer] | None
+    ) -> tuple[Server, list[ModelOffer] | None]:
+        """While it refused to answer, nobody could see what it is. If nobody can now either, it stays what it was."""
+        try:
+            again = await identify(self._spec, self._access)
+            if again.label == server.label:
+                return server, found
+            found_again = await self._found(again)
+        except ProviderError:
+            return server, found
+        self._forget()
+        self._server, self.label = again, again.label
+        return again, found_again
 
     def _forget(self) -> None:
         """What it is, is asked again before anything else."""

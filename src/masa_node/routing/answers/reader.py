@@ -4,6 +4,7 @@ The same for every provider, an LLM server behind this node or a peer: no answer
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import CoroutineType
@@ -40,6 +41,7 @@ LOOKED_AT_BYTES = 2 * 1024  # of frames in one go: seven hundred of the smallest
 _SUCCESS = range(200, 300)
 _EMPTY = (204, 205)  # RFC 9110, 15.3: a caller takes what follows such a head for its next answer
 REDIRECT = range(300, 400)
+_SECRETS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)  # of an address: a page to log in has some in its query
 LAST_STATUS = 599  # RFC 9110, 15
 
 Read = Callable[[], Awaitable[bytes]]
@@ -154,7 +156,7 @@ async def said(response: Response, body: bytes, dialect: Dialect) -> tuple[str, 
 def redirected(response: Response) -> str:
     """What to do about a redirect, and where it leads: the end of a sentence, and the next one."""
     to = next((value for name, value in response.headers if name == "location"), "")
-    page = to.partition("?")[0].encode("utf-8", "replace")  # without a query: a page to log in has a secret there
+    page = _SECRETS.sub("", to).encode("utf-8", "replace")
     where = f" to {quoted(page)}" if page else ""
     return f", a redirect{where}; those are not followed. Set the final URL."
 

@@ -29,7 +29,7 @@ MAX_LISTING_BYTES = 8 * 1024 * 1024
 MAX_MISSING = 1024  # of models and endpoints; what is forgotten is found out again
 # What only a server says that is there: no rights to list, not this way, not now.
 _IS_THERE = frozenset({401, 402, 403, 405, 429, 503})
-_FORBIDDEN = 403
+_BAD_REQUEST, _FORBIDDEN = 400, 403
 _HOST_REFUSED = (
     ", without a word. So does an Ollama that does not know the host it is asked for: a proxy before it has to send"
     " `Host: localhost:11434`."
@@ -135,7 +135,7 @@ class ModelListing(msgspec.Struct, frozen=True):
 
 async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> ModelListing:
     """A 200 answer. Raises `NoListing` where the path does not exist, `ListRefused`, else `NotAnAnswer`; the last two
-    with the server's own words.
+    with what the server said of the request itself.
     """
     answer = await http.get(url, headers)
     body = await read_whole(answer, MAX_LISTING_BYTES)
@@ -151,11 +151,16 @@ async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> 
 
 
 async def _words(answer: HttpAnswer, body: bytes) -> str:
-    """The rest of a sentence that tells its status: what it said, and what that is about where it says nothing."""
+    """The rest of a sentence that tells its status: where a redirect leads, what a 403 without a word is about, what a
+    proxy says of the way by which the request came. Other words may hold a key, and anybody may ask why a node is not
+    ready.
+    """
     if answer.status in REDIRECT:
         return redirected(answer)
     if answer.status == _FORBIDDEN and not body.strip():
         return _HOST_REFUSED
+    if answer.status != _BAD_REQUEST or not body.lstrip().startswith(b"<"):
+        return "."
     return f": {(await said(answer, body, DIALECTS[DialectName.OPENAI]))[0]}"
 
 

@@ -6,6 +6,7 @@ Of the answer each vector is the text of a choice: a list of numbers, as JSON.
 import base64
 import binascii
 from array import array
+from math import isfinite
 from sys import byteorder
 
 import msgspec
@@ -21,6 +22,7 @@ from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.wire import BodyReader, encode, given, read_answer
 
 _FLOAT_BYTES = 4
+_OF_NUMBERS = b"0123456789+-.eE, \t\r\n[]"
 _NUANCES = ("keep_alive", "options")
 
 
@@ -112,8 +114,9 @@ class EmbeddingsReader:
 
 def _numbers(vector: msgspec.Raw) -> str:
     """As a list; some servers give what OpenAI's SDKs ask for whatever was asked: 32-bit floats in base64."""
-    if bytes(vector).startswith(b"["):
-        return bytes(vector).decode()
+    written = bytes(vector)
+    if written.startswith(b"[") and written.count(b"[") == 1 and not written.translate(None, _OF_NUMBERS):
+        return written.decode()
     text = read(vector, TEXT)
     try:
         raw = base64.b64decode(text or "", validate=True)
@@ -124,6 +127,8 @@ def _numbers(vector: msgspec.Raw) -> str:
     numbers = array("f", raw)
     if byteorder == "big":
         numbers.byteswap()
+    if not all(map(isfinite, numbers)):
+        raise NotAnAnswer("an embedding of its answer holds what is no number.")
     return encode(numbers.tolist()).decode()
 
 
