@@ -203,7 +203,7 @@ async def test_a_frame_of_megabytes_holds_nobody_up(monkeypatch: pytest.MonkeyPa
 
 
 async def test_what_is_too_large_to_be_translated_is_refused_in_words() -> None:
-    with pytest.raises(NotTranslatable, match="At most about 7 MB of text, and 15 000 messages"):
+    with pytest.raises(NotTranslatable, match="At most about 7 MB of text, 15 000 messages"):
         await translation_of(asked(PARTS["messages"]()), [Endpoint.ANTHROPIC_MESSAGES])
     with pytest.raises(NotAnAnswer, match=r"too large to be translated\. At most about 7 MB"):
         await answering(ANSWERS["choices"](), stream=False)()

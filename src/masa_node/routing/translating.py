@@ -27,7 +27,7 @@ from masa_node.dialects.condensing import ANSWER_DEPTH, at_once, weight_ms
 from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.formats import is_translated_from, targets_for
+from masa_node.dialects.translation.formats import EMBEDDED_FROM, is_translated_from, targets_for
 from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
@@ -245,15 +245,16 @@ async def _translated_error(error: ErrorAnswer, translation: "Translation", requ
 
 async def _translated(answer: Answer, translation: "Translation", request: Request) -> Answer:
     translator = translation.answer(request.request_id, int(time.time()))
+    wants_stream = request.wants_stream and request.endpoint not in EMBEDDED_FROM  # whoever asks: there is none of them
     if isinstance(answer, StreamedAnswer):
         stream = _Stream(answer, translator)
-        if request.wants_stream:
+        if wants_stream:
             return await stream.begun(translation)
         body = await stream.collected()
     else:
-        convert, whole = translator.streamed if request.wants_stream else translator.whole, answer.body
+        convert, whole = translator.streamed if wants_stream else translator.whole, answer.body
         body = await _off_the_loop(whole, _too_heavy_an_answer, lambda: convert(in_utf8(whole)))
-    content_type = _stream_type(translation) if request.wants_stream else _JSON
+    content_type = _stream_type(translation) if wants_stream else _JSON
     headers = _headers(answer.headers, translation, content_type, translator.left_out)
     dialect = DIALECT_OF_ENDPOINT[translation.source]
     return WholeAnswer(answer.status, headers, body, dialect, answer.usage, answer.close)

@@ -140,7 +140,6 @@ _Decides = tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]  # the JSON of these thr
 _BODY = msgspec.json.Decoder(_Body)
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 _STREAMS_BY_DEFAULT = frozenset({Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE})
-_STREAMS_NEVER = frozenset({Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS})
 
 
 def peek(body: bytes, endpoint: Endpoint, model_in_path: str | None = None, *, allows_all: bool = True) -> Peeked:
@@ -199,9 +198,7 @@ def _read_whole(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decide
 
 def streams(flag: msgspec.Raw, endpoint: Endpoint) -> bool:
     """Does this JSON of the field `stream` ask for a stream at this endpoint?"""
-    if endpoint in _STREAMS_BY_DEFAULT:
-        return flag != _FALSE
-    return flag == _TRUE and endpoint not in _STREAMS_NEVER
+    return flag != _FALSE if endpoint in _STREAMS_BY_DEFAULT else flag == _TRUE
 
 
 def check_model(model: str | None) -> str:
