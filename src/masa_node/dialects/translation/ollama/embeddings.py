@@ -24,6 +24,7 @@ from masa_node.dialects.translation.wire import BodyReader, encode, given, read_
 _FLOAT_BYTES = 4
 _OF_NUMBERS = b"0123456789+-.eE, \t\r\n[]"
 _NUANCES = ("keep_alive", "options")
+_IS_IT_FOR_THIS = "Does its server run this model for embeddings?"
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,7 +106,9 @@ class EmbeddingsReader:
         items = answer.data if answer is not None and answer.data is not None else []
         given_at = [number if item.index is None else item.index for number, item in enumerate(items)]
         if answer is None or sorted(given_at) != list(range(self._count)):
-            raise NotAnAnswer(f"of {self._count} texts it gave {len(items)} embeddings, or not one for each.")
+            raise NotAnAnswer(
+                f"of {self._count} texts it gave {len(items)} embeddings, or not one for each. {_IS_IT_FOR_THIS}"
+            )
         vectors = dict(zip(given_at, items, strict=True))
         events: list[Event] = [TextPiece(_numbers(vectors[at].embedding), at) for at in range(self._count)]
         tokens = answer.usage.prompt_tokens if answer.usage is not None else None
@@ -123,12 +126,12 @@ def _numbers(vector: msgspec.Raw) -> str:
     except (binascii.Error, ValueError):
         raw = b""
     if not raw or len(raw) % _FLOAT_BYTES:
-        raise NotAnAnswer("an embedding of its answer is no list of numbers.")
+        raise NotAnAnswer(f"an embedding of its answer is no list of numbers. {_IS_IT_FOR_THIS}")
     numbers = array("f", raw)
     if byteorder == "big":
         numbers.byteswap()
     if not all(map(isfinite, numbers)):
-        raise NotAnAnswer("an embedding of its answer holds what is no number.")
+        raise NotAnAnswer(f"an embedding of its answer holds what is no number. {_IS_IT_FOR_THIS}")
     return encode(numbers.tolist()).decode()
 
 
