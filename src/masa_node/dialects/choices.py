@@ -204,9 +204,9 @@ class AskedEndings:
         self._endings = endings
         self._asked = asked
 
-    def begin(self, asked: int = 0) -> Callable[[Choices], bool]:
+    def begin(self) -> Callable[[Choices], bool]:
         """See `Endings`."""
-        return self._endings.begin(asked or self._asked)
+        return self._endings.begin(self._asked)
 
     def judge_whole(self, choices: Choices) -> bool:
         """See `Endings`."""

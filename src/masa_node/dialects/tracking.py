@@ -39,11 +39,11 @@ class StreamTracker:
         *("is_ours", "started", "usage", "usual_after", "usual_before", "usual_counted"),
     )
 
-    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None, asked: int = 0) -> None:
+    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None) -> None:
         self._dialect = dialect
         self._cutter = FrameCutter(dialect.framing)
         self._choices = Choices()
-        self._judge = (endings or Endings()).begin(asked)
+        self._judge = (endings or Endings()).begin()
         self.usual_before: bytes | None = None  # the words of a plain frame; None: no frame is known by it
         self.usual_after = b""
         self.usual_counted = 0  # of frames that went on in their chunks: how many, times USUAL, and their bytes

@@ -18,7 +18,7 @@ from masa_node.chat.errors import ProviderError
 from masa_node.chat.headers import passed_back
 from masa_node.chat.outcome import WON, Attempt, Outcome
 from masa_node.chat.request import Headers, Request
-from masa_node.dialects.choices import Choices
+from masa_node.dialects.choices import AskedEndings, Choices
 from masa_node.dialects.condensing import LARGE_BYTES
 from masa_node.dialects.fields import may_be_odd
 from masa_node.dialects.framing import NDJSON
@@ -214,7 +214,7 @@ class Plain:
     def _read_first(self, response: OpenResponse, piece: bytes, *, is_over: bool) -> bool:
         tracker = self._tracker
         if tracker is None:
-            tracker, piece = Relay(self._now.dialect, self._now.endings, self._now.asked), self._held
+            tracker, piece = Relay(self._now.dialect, AskedEndings(self._now.endings, self._now.asked)), self._held
             self._tracker, self._begun = tracker, b""
         endings = self._now.endings
         has_shown = endings.has_shown

@@ -26,8 +26,8 @@ class Relay(StreamTracker):
 
     __slots__ = ("_chunks", "_give")
 
-    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None, asked: int = 0) -> None:
-        super().__init__(dialect, endings, asked)
+    def __init__(self, dialect: Dialect, endings: AnyEndings | None = None) -> None:
+        super().__init__(dialect, endings)
         self._give: Give = _to_nobody
         self._chunks: ChunkWriter | None = None
 
