@@ -13,9 +13,9 @@ from masa_node.cli.output import console, key_header, plain
 from masa_node.cli.peers.actions import url_of_running_node
 from masa_node.network.store.joins import refusal
 from masa_node.network.store.store import Store
+from masa_node.node.doctor.at_rest import gather_at_rest
 from masa_node.node.doctor.facts import HttpFacts, NetworkFacts, SettingsFacts
 from masa_node.node.doctor.findings import Finding, Level, Report, report_of
-from masa_node.node.doctor.gather import gather_at_rest
 from masa_node.node.doctor.network_facts import remembered
 from masa_node.node.doctor.own_checks import settings_findings
 from masa_node.node.doctor.report import examine, in_words, troubles

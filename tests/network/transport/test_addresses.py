@@ -12,7 +12,6 @@ from masa_node.network.transport.addresses import (
     canonical,
     filter_dialable,
     is_host_and_port,
-    is_private,
     is_relay_url,
     is_shared_by_carrier,
     may_dial,
@@ -93,11 +92,6 @@ def test_every_class_of_address_is_known(kind: AddressScope, addresses: list[str
 @pytest.mark.parametrize("address", UNREADABLE)
 def test_what_is_no_address_is_not_read(address: str) -> None:
     assert read_address(address) is None
-
-
-def test_only_public_addresses_are_not_private() -> None:
-    assert not any(map(is_private, PUBLIC))
-    assert all(map(is_private, PRIVATE + CARRIER + NOT_ROUTED + LINK_LOCAL + LOOPBACK + NOWHERE + UNREADABLE))
 
 
 @pytest.mark.parametrize("teller_address", ["", "8.8.8.8:1", "https://relay.example.org/", "garbage"])

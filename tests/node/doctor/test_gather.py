@@ -1,6 +1,6 @@
 """The whole way from a node, running or not, to its report.
 
-Covers: `network_facts`.
+Covers: `at_rest`, `network_facts`.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from masa_node.chat.errors import PeerUnreachable
 from masa_node.network.links.peer_book import MembershipLevel, PeerRecord
 from masa_node.network.transport.interfaces import NodeId, PeerAddress
 from masa_node.network.transport.memory import MemoryNetwork
+from masa_node.node.doctor.at_rest import gather_at_rest
 from masa_node.node.doctor.facts import NetworkFacts
-from masa_node.node.doctor.gather import gather_at_rest
 from masa_node.node.doctor.network_facts import facts_of, remembered
 from masa_node.node.doctor.report import examine, troubles
 from masa_node.node.peering.state import Off, Starting

@@ -96,11 +96,6 @@ def scope_of(address: str) -> AddressScope:
     return AddressScope.NOWHERE if read is None or read[1] == 0 else _reach(read[0])
 
 
-def is_private(address: str) -> bool:
-    """Can it not be reached from the internet?"""
-    return scope_of(address) is not AddressScope.PUBLIC
-
-
 def is_shared_by_carrier(address: str) -> bool:
     """Is it one that a carrier gives to many customers (RFC 6598)? Behind it nobody can open a port."""
     read = read_address(address)

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from masa_node.chat.errors import ConfigurationError
 from masa_node.node.doctor.facts import ChainFacts, ClockFacts, Facts, HttpFacts, LlmFacts, NetworkFacts
 from masa_node.node.doctor.llm_probe import ask_servers
-from masa_node.node.doctor.local_facts import folder_facts, http_facts, settings_facts, udp_error
+from masa_node.node.doctor.local_facts import folder_facts, settings_facts, udp_error
 from masa_node.node.doctor.relay_probe import ping
-from masa_node.node.proxies import read_proxies
 from masa_node.node.settings.environment import Settings
-from masa_node.node.settings.stake import read_stake_settings
 from masa_node.node.views import StakeView
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.urls import ollama_url, redacted
@@ -79,25 +76,3 @@ def chain_facts(view: StakeView) -> ChainFacts:
         failure=chain.failure if chain is not None else "",
         failed_s_ago=chain.failed_s_ago if chain is not None else None,
     )
-
-
-async def gather_at_rest(settings: Settings, network: NetworkFacts, relay: str) -> Facts:
-    """The same while no node runs: its parts are put together, and asked, but not started."""
-    from masa_node.node.serve import unstarted_servers  # noqa: PLC0415 - it starts nodes, and a node may ask for this
-
-    http_side = await asyncio.to_thread(http_facts, settings)
-    known = Known(http_side, network, _chain_at_rest(settings), relay)
-    async with HttpClient(read_proxies(settings)) as http:
-        try:
-            servers: Sequence[Listable] | None = await unstarted_servers(settings, http)
-        except ConfigurationError:  # told with the settings
-            servers = None
-        return await gather(settings, servers, http, known)
-
-
-def _chain_at_rest(settings: Settings) -> ChainFacts:
-    try:
-        is_off = read_stake_settings(settings).is_off
-    except ConfigurationError:  # told with the settings
-        is_off = True
-    return ChainFacts("stakes are checked once the node runs: `masa-node stake status` reads them now.", is_off=is_off)
