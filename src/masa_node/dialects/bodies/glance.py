@@ -30,7 +30,7 @@ from masa_node.dialects.condensing import LARGE_BYTES, RUN, Steps, outside
 from masa_node.dialects.fields import TEXT, is_json, read
 
 _MOST_LEFT_BYTES = LARGE_BYTES  # which `peek` reads in one go
-WINDOW_BYTES = 128 * 1024  # what is searched twice stays in the processor's cache
+WINDOW_BYTES = 256 * 1024  # what is searched twice stays in the processor's cache
 HOP_BYTES = 512  # to go to the next quote takes as long as to look at so many bytes in a window
 _FREE_HOPS = 8  # before it is seen that quotes are dense, unless they were before
 MOST_COST = 5_000  # of finding something: a third of a microsecond;
