@@ -69,7 +69,7 @@ profile: $(VENV)/.test ## show where the CPU time of a request goes, stage by st
 langchain: $(VENV)/.test .cache/langchain/.made ## run LangChain's standard tests straight, through the node and over a hop, with servers that answer by a script
 	@$(PY) -m tools.try_langchain $(ARGS)
 
-agents: $(VENV)/.test ## have Claude Code, Codex and opencode (from npm) work over a hop, with servers that answer by a script
+agents: $(VENV)/.test ## have Claude Code, Codex, opencode and Gemini CLI (from npm) work over a hop, with servers that answer by a script
 	@$(PY) -m tools.try_agents $(ARGS)
 
 mutants: $(VENV)/.test ## change one thing at a time where it is decided who is let in, and name the changes that no test notices

@@ -25,6 +25,7 @@ VERSIONS = {
     "claude": ("@anthropic-ai/claude-code", "2.1.197", "install.cjs"),
     "codex": ("@openai/codex", "0.171.0", ""),
     "opencode": ("opencode-ai", "1.18.33", "postinstall.mjs"),
+    "gemini": ("@google/gemini-cli", "0.61.0", ""),
 }
 TASK = "Run one shell command, and tell me what it printed."
 WITHIN_S = 120.0
@@ -61,6 +62,14 @@ def command_of(agent: str, url: str, home: Path) -> tuple[list[str], dict[str, s
         free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
         (home / "codex").mkdir()
         return [program, "exec", *free, *options, TASK], {"CODEX_HOME": str(home / "codex")}
+    if agent == "gemini":
+        own = {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": "unused", "GEMINI_CLI_TRUST_WORKSPACE": "true"}
+        settings_file = home / ".gemini" / "settings.json"
+        settings_file.parent.mkdir()
+        settings_file.write_text(
+            '{"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": false}}'
+        )
+        return [program, "-m", MODEL, "--yolo", "-p", TASK], own
     provider_of = {
         "npm": "@ai-sdk/openai-compatible",
         "options": {"baseURL": f"{url}/v1", "apiKey": "unused"},

@@ -130,9 +130,10 @@ def test_recorded_errors_are_no_answers_and_keep_their_message(error: Body) -> N
 @pytest.mark.parametrize("count", [b"-1", b"1e400", b"9" * 400, b'"3"', b"null", b"1.5", b"[]"])
 def test_a_count_that_cannot_be_one_is_unknown(dialect: Dialect, count: bytes) -> None:
     names = (b"prompt_tokens", b"completion_tokens", b"input_tokens", b"output_tokens")
+    googles = b'"candidates":[{}],"usageMetadata":{"promptTokenCount":%s,"candidatesTokenCount":%s}' % (count, count)
     usage = b"{" + b",".join(b'"%s":%s' % (name, count) for name in names) + b"}"
     native = b'"prompt_eval_count":%s,"eval_count":%s' % (count, count)
-    body = b'{"choices":[],"content":[],"output":[],"success":true,"result":{"usage":%s},"usage":%s,"done":true,%s}'
+    body = b'{"choices":[],"content":[],"output":[],"success":true,"result":{"usage":%s},"usage":%s,"done":true,%s,%s}'
     counted = Usage()
-    assert dialect.fault_of_whole(body % (usage, usage, native), counted) is None
+    assert dialect.fault_of_whole(body % (usage, usage, native, googles), counted) is None
     assert counted == Usage(None, None)

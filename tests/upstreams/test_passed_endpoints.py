@@ -171,22 +171,3 @@ async def test_who_asks_for_an_endpoint_of_old_is_told_what_to_use() -> None:
     error = json.loads(reply.body)
     assert (reply.status, error["type"], error["error"]["type"]) == (404, "error", "not_found_error")
     assert "POST /v1/messages" in error["error"]["message"]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/models/tiny:generateContent",
-        "/v1/models/tiny:latest:streamGenerateContent",
-        "/v1beta/models/tiny:generateContent",
-        "/v1beta/models/tiny:countTokens",
-    ],
-)
-async def test_a_client_of_googles_own_api_is_told_what_to_use(path: str) -> None:
-    async with running_node() as node:
-        reply = await post(node.port, path, b'{"contents":[]}')
-        plain = await post(node.port, "/v1/models/tiny:latest", b"{}")
-    error = json.loads(reply.body)["error"]
-    assert (reply.status, error["code"]) == (404, "unknown_path")
-    assert "POST /v1/chat/completions" in error["message"]
-    assert plain.status == 405

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-COMMAND = "echo made-by-$((6*7))"
+COMMAND = "printf 'made-by-%d' 0x2a"  # without `$(...)`, which some agents refuse
 PROOF = "made-by-42"  # in no prompt: a shell made it, and the model got it back
 _COMMANDS = ("command", "cmd")
 _NUMBER = re.compile(r"-?\d+")

@@ -17,7 +17,8 @@ MINUTE_S = 60.0
 BUSY_RETRY_AFTER_S = 1  # one of the key's own requests may end at any moment
 DAYS_KNOWN = 2
 _BYTES_A_TOKEN = 4  # of a request whose LLM did not count: about what English text has
-_WRITES_TEXT = frozenset(CHAT_DIALECTS) - {DialectName.CLOUDFLARE}  # whose one endpoint gives pictures and sounds, too
+# Cloudflare's one endpoint gives pictures and sounds, too.
+_WRITES_TEXT = frozenset({*CHAT_DIALECTS, DialectName.GEMINI}) - {DialectName.CLOUDFLARE}
 
 
 @dataclass(slots=True)

@@ -23,10 +23,14 @@ _WITHOUT_OUTPUT = frozenset(
         Endpoint.OLLAMA_EMBED,
         Endpoint.OLLAMA_EMBEDDINGS,
         Endpoint.OLLAMA_SHOW,
+        Endpoint.GEMINI_EMBED,
+        Endpoint.GEMINI_BATCH_EMBED,
+        Endpoint.GEMINI_COUNT_TOKENS,
         Endpoint.ANTHROPIC_COUNT_TOKENS,
     }
 )
-_WITHOUT_INPUT = frozenset({Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})  # no model reads anything
+# No model reads anything.
+_WITHOUT_INPUT = frozenset({Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS, Endpoint.GEMINI_COUNT_TOKENS})
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):

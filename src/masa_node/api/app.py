@@ -25,7 +25,7 @@ from masa_node.api.responses import request_headers, send_error
 from masa_node.api.routes import GET_PATHS, answer_at, methods_at
 from masa_node.api.views import models
 from masa_node.chat.errors import Bug, MasaError, Unauthorized, UnknownPath, WrongMethod
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, ENDPOINTS, DialectName
 from masa_node.chat.websocket_errors import NoWebSocket
 from masa_node.routing.answers.byte_budget import ByteBudget
 
@@ -142,7 +142,7 @@ class App:
         if not allowed:
             raise self._not_here(path, caller or OWNERS)
         if method not in allowed:
-            if is_gemini(path):
+            if is_gemini(path) and place.endpoint is None:
                 raise self._not_here(path, caller or OWNERS)
             is_handshake = place.endpoint is not None and any(name == _OF_A_HANDSHAKE for name, _ in headers)
             kind, what = (NoWebSocket, "a WebSocket") if is_handshake else (WrongMethod, method)
@@ -183,8 +183,10 @@ class App:
         if path in REPLACED:
             return UnknownPath(f"{path} is not served: its vendor gave it up. Use POST {REPLACED[path]}.")
         if is_gemini(path):
+            spoken = [facts.paths[0] for facts in ENDPOINTS.values() if facts.dialect == DialectName.GEMINI]
             return UnknownPath(
-                "Google's own API (Gemini) is not spoken here. Ask through OpenAI's: POST /v1/chat/completions."
+                f"{path[:200]!r} of Google's own API (Gemini) is not spoken here. There are: POST "
+                f"{', '.join(spoken)}; GET /v1beta/models."
             )
         known = ", ".join(sorted({*CHAT_ENDPOINTS, *GET_PATHS, EVENTS.path}))
         return UnknownPath(f"There is no {path!r} here. Known paths: {known}.")

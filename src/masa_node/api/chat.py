@@ -20,11 +20,19 @@ from masa_node.api.responses import request_headers, send_error
 from masa_node.api.route_headers import format_of, is_strict, route_of
 from masa_node.api.show import known_elsewhere
 from masa_node.api.views.models import ollama_show
-from masa_node.chat.errors import MasaError, RequestLoop
+from masa_node.chat.errors import CallerError, MasaError, RequestLoop
 from masa_node.chat.headers import TO_LLMS, VIA
 from masa_node.chat.outcome import CALLER_GONE, STATUS_CALLER_GONE, Outcome
 from masa_node.chat.query import query_up
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, VIA_PEER, Endpoint, Privacy, Request, RequestId
+from masa_node.chat.request import (
+    DIALECT_OF_ENDPOINT,
+    VIA_PEER,
+    DialectName,
+    Endpoint,
+    Privacy,
+    Request,
+    RequestId,
+)
 from masa_node.chat.statuses import status_of
 from masa_node.dialects.bodies.asking_usage import WITH_STREAM_OPTIONS, asking_usage
 from masa_node.dialects.bodies.glance import glance, renamed
@@ -172,11 +180,20 @@ class ChatEndpoints:
             privacy,
             not is_strict(headers),
             (*passed, (VIA, via)),
-            query_up(head.query),
+            _query_up(endpoint, head.query),
             any(name == b"content-encoding" for name, _ in headers),
             entry.caller.name,
         )
         return known
+
+
+def _query_up(endpoint: Endpoint, query: bytes) -> str:
+    """That of Google's clients is about how they want to be answered. Raises `CallerError`."""
+    if DIALECT_OF_ENDPOINT[endpoint] != DialectName.GEMINI:
+        return query_up(query)
+    if endpoint is Endpoint.GEMINI_STREAM and b"alt=sse" not in query.split(b"&"):
+        raise CallerError("Gemini's streams are given as server-sent events alone. Add `?alt=sse` to the URL.")
+    return ""
 
 
 def _made(terms: Terms, peeked: Peeked, body: bytes, request_id: RequestId, came_s: float) -> Request:

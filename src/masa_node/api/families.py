@@ -2,11 +2,11 @@
 
 from masa_node.chat.errors import DialectNotServed
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, chat_paths
-from masa_node.dialects.translation.formats import is_translated_from, targets_for
+from masa_node.dialects.translation.formats import COUNTS, is_translated_from, targets_for
 from masa_node.routing.catalog import Offers
 
 # What merely tells of a model, or counts its tokens, is no way to ask it.
-_ASKS_NOTHING = frozenset({Endpoint.NATIVE, Endpoint.OLLAMA_SHOW, Endpoint.ANTHROPIC_COUNT_TOKENS})
+_ASKS_NOTHING = COUNTS | {Endpoint.NATIVE, Endpoint.OLLAMA_SHOW}
 
 
 def family_of(endpoint: Endpoint) -> DialectName:

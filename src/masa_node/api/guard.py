@@ -24,6 +24,7 @@ _WEB_SCHEMES = ("http", "https")
 # Names of this machine that nobody can have lead elsewhere and then here: RFC 6761, 6.3, and what containers call the
 # machine that they run on. Nobody can register a name below `.internal`.
 _OWN_NAMES = ("localhost", "*.localhost", "host.docker.internal", "host.containers.internal")
+_KEY_HEADERS = frozenset({b"x-api-key", b"x-goog-api-key"})  # Anthropic's SDKs, Google's
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -166,7 +167,7 @@ def _sendable(key: str) -> str:
 
 
 def _offered_keys(headers: HeaderPairs) -> list[bytes]:
-    offered = [value for name, value in headers if name == b"x-api-key"]
+    offered = [value for name, value in headers if name in _KEY_HEADERS]
     authorizations = [value for name, value in headers if name == b"authorization"]
     if len(authorizations) == 1:  # of several, nobody can tell which one a proxy looked at
         scheme, _, key = authorizations[0].partition(b" ")

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from masa_node.chat.errors import BadModel
-from masa_node.chat.request import ENDPOINT_PATHS, DialectName, Endpoint
+from masa_node.chat.request import AT_GOOGLES, ENDPOINT_PATHS, ENDPOINTS, DialectName, Endpoint
 
 CHAT_ENDPOINTS: dict[str, Endpoint] = {path: endpoint for endpoint, paths in ENDPOINT_PATHS.items() for path in paths}
 ONE_MODEL = "/v1/models/"
@@ -28,7 +28,13 @@ _MANAGEMENT = {
 # What once was an endpoint of a vendor's, and what took its place.
 REPLACED = {"/v1/complete": "/v1/messages"}
 _BLOBS = "/api/blobs/"
-_GEMINI = re.compile(r"/v1(?:alpha|beta)?\d*/models/.+:(?:g|streamG)enerateContent|/v1(?:alpha|beta)\d*/.*")
+_AT_GOOGLES = {
+    facts.paths[0].removeprefix(AT_GOOGLES).encode(): endpoint
+    for endpoint, facts in ENDPOINTS.items()
+    if facts.dialect == DialectName.GEMINI
+}
+_GEMINI = re.compile(r"/v1(?:alpha|beta)?\d*/models/.+:[a-z]+[A-Z]\w+|/v1(?:alpha|beta)\d*/.*")
+_VERB = re.compile(rb"//?v1(?:alpha|beta)?\d*/+models/(?P<model>.+)(?::|%3[aA])(?P<verb>[A-Za-z]+)")
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
 # Cloudflare's SDK puts its base URL before it, `https://api.cloudflare.com/client/v4`, of which people replace the
@@ -39,7 +45,7 @@ _DOTS = frozenset({".", ".."})
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`path` as it is written here. `model` is set where it stands in the path, for `endpoint` CLOUDFLARE_RUN."""
+    """`path` as it is written here. `model` is set where it stands in the path, as at Cloudflare's and Google's."""
 
     path: str
     endpoint: Endpoint | None = None
@@ -50,8 +56,11 @@ def place_of(path: str, raw_path: bytes) -> Place:
     """What is asked for. `path` is `raw_path` with its escapes decoded, once. Raises `BadModel`."""
     tidy = tidy_path(path)
     endpoint = CHAT_ENDPOINTS.get(tidy)
-    if endpoint is not None or b"/ai/" not in raw_path:
+    if endpoint is not None:
         return Place(tidy, endpoint)
+    asked = _VERB.fullmatch(raw_path)
+    if asked is not None and asked["verb"] in _AT_GOOGLES:
+        return Place(tidy, _AT_GOOGLES[asked["verb"]], _model_in(asked["model"]))
     match = _CLOUDFLARE.fullmatch(raw_path)
     if match is None:
         return Place(tidy)
@@ -82,6 +91,8 @@ def dialect_of_path(path: str) -> DialectName:
         return DialectName.ANTHROPIC
     if "/ai/run" in path or path.endswith(SEARCH):
         return DialectName.CLOUDFLARE
+    if is_gemini(path):
+        return DialectName.GEMINI
     if path.startswith("/api/") and not path.startswith("/api/v1/"):
         return DialectName.OLLAMA
     return DialectName.OPENAI

@@ -52,6 +52,11 @@ MAX_BODY_BYTES = 32 * 1024  # the longest link and note, with every character es
 _NODE_ID = re.compile(r"[0-9a-f]{64}")
 _INVITE_ID = re.compile(r"[0-9a-f]{8}")
 _SHOWN_CHARS = 64
+_SAYS_SO = {
+    b"anthropic-version": DialectName.ANTHROPIC,
+    b"x-goog-api-client": DialectName.GEMINI,
+    b"x-goog-api-key": DialectName.GEMINI,
+}
 
 
 def _models(tell: Callable[[Offers, Asked[None]], Awaitable[object]]) -> Make:
@@ -83,7 +88,7 @@ def _name_of(entry: msgspec.Raw) -> str:
     return next((name for key in ("model", "name") if key in fields and (name := read(fields[key], TEXT))), "")
 
 
-async def _one_model(view: NodeView, asked: Asked[None]) -> object:
+async def _one_model(view: NodeView, asked: Asked[None], family: DialectName | None = None) -> object:
     name = check_model(asked.parts[-1])
     model = await view.aliasing.model_for(name)
     if not view.catalog.knows(model):
@@ -95,19 +100,21 @@ async def _one_model(view: NodeView, asked: Asked[None]) -> object:
         raise UnknownModel(
             f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(name, model)}"
         )
-    family = _family(asked)
+    family = family or _family(asked)
     found = offers_for(family, offers)
     if not found:
         raise not_in_family(model, family, offers)
-    entry = {**models.openai_entry(renamed(found, name, model)[0][1]), "id": name}
+    offer = renamed(found, name, model)[0][1]
+    if family == DialectName.GEMINI:
+        entry = {**models.gemini_entry(offer), "name": f"models/{name}"}
+    else:
+        entry = {**models.openai_entry(offer), "id": name}
     return Found(entry, headers=alias_header(name, model))
 
 
 def _family(asked: Asked[None]) -> DialectName:
-    """Whose client lists models: Anthropic's say so, all others are taken for OpenAI's."""
-    return (
-        DialectName.ANTHROPIC if any(name == b"anthropic-version" for name, _ in asked.headers) else DialectName.OPENAI
-    )
+    """Whose client lists models: Anthropic's and Google's say so, all others are taken for OpenAI's."""
+    return next((_SAYS_SO[name] for name, _ in asked.headers if name in _SAYS_SO), DialectName.OPENAI)
 
 
 def _node(view: NodeView, asked: Asked[None]) -> object:
@@ -183,7 +190,14 @@ def _described() -> bytes:
 
 
 _ALIVE = {"status": "ok"}
-_vendor_models = _models(lambda offers, asked: models.openai_list(offers_for(_family(asked), offers)))
+
+
+async def _list_for(family: DialectName, offers: Offers) -> bytes:
+    list_of = models.gemini_list if family == DialectName.GEMINI else models.openai_list
+    return await list_of(offers_for(family, offers))
+
+
+_vendor_models = _models(lambda offers, asked: _list_for(_family(asked), offers))
 
 
 # Every endpoint that is read, and what makes its answer. `/openapi.json` and docs/ are made from both tables.
@@ -231,7 +245,7 @@ GETS: dict[NodeEndpoint, Make] = {
     ),
     NodeEndpoint(
         "/v1/models",
-        "The models that can be asked in OpenAI's formats; with an `anthropic-version` header, in Anthropic's",
+        "The models that can be asked in OpenAI's formats; for clients of Anthropic's or Google's SDKs, in theirs",
     ): _vendor_models,
     NodeEndpoint("/models", "The same, for base URLs without /v1"): _vendor_models,
     NodeEndpoint("/api/tags", "The models that can be asked in Ollama's formats"): _models(
@@ -246,6 +260,12 @@ GETS: dict[NodeEndpoint, Make] = {
         SEARCH_PATH, "The models that can be asked in Cloudflare's format; `search`, `task`, `page`, `per_page`"
     ): _models(lambda offers, asked: models.cloudflare_list(offers_for(DialectName.CLOUDFLARE, offers), asked.fields)),
     NodeEndpoint("/v1/models/{model}", "One model, in a shape that the OpenAI and Anthropic SDKs read"): _one_model,
+    NodeEndpoint("/v1beta/models", "The models that can be asked in Gemini's format"): _models(
+        lambda offers, _: _list_for(DialectName.GEMINI, offers)
+    ),
+    NodeEndpoint("/v1beta/models/{model}", "One model, in Gemini's shape"): lambda view, asked: _one_model(
+        view, asked, DialectName.GEMINI
+    ),
 }
 # Every endpoint that changes the node or ends something, and what does it. What is the owner's takes `may_change`.
 CHANGES: dict[NodeEndpoint, Make] = {

@@ -27,6 +27,7 @@ class DialectName(str):
     ANTHROPIC: ClassVar["DialectName"]
     OLLAMA: ClassVar["DialectName"]
     CLOUDFLARE: ClassVar["DialectName"]
+    GEMINI: ClassVar["DialectName"]  # of callers only: Google's servers speak OpenAI's, too
     OPENAI_JSON: ClassVar["DialectName"]  # of endpoints that answer with an object of their own, whatever is in it
     OPENAI_AUDIO: ClassVar["DialectName"]  # of those that answer with sound, text or an object
 
@@ -40,10 +41,11 @@ DialectName.OPENAI_RESPONSES = DialectName("openai.responses")
 DialectName.ANTHROPIC = DialectName("anthropic")
 DialectName.OLLAMA = DialectName("ollama")
 DialectName.CLOUDFLARE = DialectName("cloudflare")
+DialectName.GEMINI = DialectName("gemini")
 DialectName.OPENAI_JSON = DialectName("openai.json")
 DialectName.OPENAI_AUDIO = DialectName("openai.audio")
 
-# Those that a conversation may be in.
+# Those that a conversation with a server may be in.
 CHAT_DIALECTS = (
     DialectName.OPENAI,
     DialectName.OPENAI_RESPONSES,
@@ -81,10 +83,16 @@ class Endpoint(StrEnum):
     OLLAMA_EMBED = "ollama.embed"
     OLLAMA_EMBEDDINGS = "ollama.embeddings"
     CLOUDFLARE_RUN = "cloudflare.run"
+    GEMINI_GENERATE = "gemini.generate"
+    GEMINI_STREAM = "gemini.stream"
+    GEMINI_COUNT_TOKENS = "gemini.count_tokens"
+    GEMINI_EMBED = "gemini.embed"
+    GEMINI_BATCH_EMBED = "gemini.batch_embed"
 
 
 # Where the model's name is in the path, not in the body: with its slashes as they are, or encoded (`@cf%2Fmeta%2Fx`).
 RUN_PATH = "/client/v4/accounts/{account}/ai/run/{model}"
+AT_GOOGLES = "/v1beta/models/{model}:"
 
 
 class EndpointFacts(msgspec.Struct, frozen=True):
@@ -160,6 +168,25 @@ ENDPOINTS: dict[Endpoint, EndpointFacts] = {
     Endpoint.CLOUDFLARE_RUN: EndpointFacts(
         DialectName.CLOUDFLARE, "Cloudflare Workers AI; `@cf/...` or encoded (`@cf%2F...`), any account", (RUN_PATH,)
     ),
+    Endpoint.GEMINI_GENERATE: EndpointFacts(
+        DialectName.GEMINI,
+        "Google's Gemini API, translated for whichever server has the model",
+        (AT_GOOGLES + "generateContent",),
+    ),
+    Endpoint.GEMINI_STREAM: EndpointFacts(
+        DialectName.GEMINI,
+        "The same as a stream of server-sent events (`?alt=sse`)",
+        (AT_GOOGLES + "streamGenerateContent",),
+    ),
+    Endpoint.GEMINI_COUNT_TOKENS: EndpointFacts(
+        DialectName.GEMINI, "About how many tokens a request of Gemini's would take", (AT_GOOGLES + "countTokens",)
+    ),
+    Endpoint.GEMINI_EMBED: EndpointFacts(
+        DialectName.GEMINI, "Embeddings in Gemini's format, of one text", (AT_GOOGLES + "embedContent",)
+    ),
+    Endpoint.GEMINI_BATCH_EMBED: EndpointFacts(
+        DialectName.GEMINI, "The same of several texts", (AT_GOOGLES + "batchEmbedContents",)
+    ),
 }
 DIALECT_OF_ENDPOINT = {endpoint: facts.dialect for endpoint, facts in ENDPOINTS.items()}
 # What of OpenAI's neighbourhood passes through as it is where a server has it, and is never translated.
@@ -179,7 +206,7 @@ FORM_ENDPOINTS = frozenset(
 )
 # Those whose paths are the same for every model.
 ENDPOINT_PATHS: dict[Endpoint, tuple[str, ...]] = {
-    endpoint: facts.paths for endpoint, facts in ENDPOINTS.items() if endpoint is not Endpoint.CLOUDFLARE_RUN
+    endpoint: facts.paths for endpoint, facts in ENDPOINTS.items() if "{model}" not in facts.paths[0]
 }
 
 
@@ -198,7 +225,13 @@ def chat_paths(endpoints: Collection[Endpoint]) -> str:
     return ", ".join(paths) or "no endpoint of this node"
 
 
-_EMBEDDINGS = (Endpoint.OPENAI_EMBEDDINGS, Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS)
+_EMBEDDINGS = (
+    Endpoint.OPENAI_EMBEDDINGS,
+    Endpoint.OLLAMA_EMBED,
+    Endpoint.OLLAMA_EMBEDDINGS,
+    Endpoint.GEMINI_EMBED,
+    Endpoint.GEMINI_BATCH_EMBED,
+)
 
 
 def other_ways(asked: Endpoint, endpoints: Collection[Endpoint]) -> str:

@@ -19,7 +19,7 @@ from masa_node.chat.errors import (
     UnknownModel,
 )
 from masa_node.chat.request import Endpoint, Privacy, Request, other_ways
-from masa_node.dialects.translation.formats import targets_for
+from masa_node.dialects.translation.formats import COUNTS, targets_for
 from masa_node.routing.balancing import Balancer, conversation_of
 from masa_node.routing.catalog import NOBODY, Catalog, Found
 from masa_node.routing.health import HealthBook
@@ -127,7 +127,7 @@ class Candidates:
             for endpoint in targets_for(request.endpoint, request.model)
             if endpoint in other_endpoints
         ]
-        if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS and spoken:
+        if request.endpoint in COUNTS and spoken:
             return Chosen([Estimating()])
         own = [endpoint for endpoint, found in spoken if found.own]
         every = [endpoint for endpoint, _ in spoken]

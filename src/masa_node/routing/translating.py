@@ -22,12 +22,12 @@ from masa_node.chat.errors import (
     NotTranslatable,
     ProviderError,
 )
-from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Headers, Request
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers, Request
 from masa_node.dialects.condensing import ANSWER_DEPTH, at_once, weight_ms
 from masa_node.dialects.fields import in_utf8
 from masa_node.dialects.framing import NDJSON
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.formats import EMBEDDED_FROM, is_translated_from, targets_for
+from masa_node.dialects.translation.formats import COUNTS, EMBEDDED_FROM, is_translated_from, targets_for
 from masa_node.routing.provider import Begun, Provider, Sign, no_sign
 from masa_node.routing.running.steps import readable
 
@@ -174,9 +174,10 @@ class Estimating:
         await _have_translator()
         from masa_node.dialects.translation.counting import ESTIMATED, counted  # noqa: PLC0415 - see `_have_translator`
 
-        body = await _off_the_loop(request.body, _too_heavy_to_ask, lambda: counted(request.body))
-        headers = (("content-type", _JSON), (ESTIMATED, "input_tokens"))
-        return WholeAnswer(200, headers, body, DialectName.ANTHROPIC)
+        endpoint = request.endpoint
+        body, field = await _off_the_loop(request.body, _too_heavy_to_ask, lambda: counted(request.body, endpoint))
+        headers = (("content-type", _JSON), (ESTIMATED, field))
+        return WholeAnswer(200, headers, body, DIALECT_OF_ENDPOINT[endpoint])
 
 
 async def answered(provider: Provider, request: Request, sign: Sign = no_sign, begun: Begun | None = None) -> Answer:
@@ -213,7 +214,7 @@ async def _fallback(
     ]
     if not endpoints or not may_be_translated(request):
         return None
-    if request.endpoint is Endpoint.ANTHROPIC_COUNT_TOKENS:
+    if request.endpoint in COUNTS:
         return Estimating()
     try:
         translation = await translation_of(request, endpoints)

@@ -11,10 +11,19 @@ from masa_node.chat.offer import ModelOffer
 from masa_node.chat.request import DIALECT_OF_ENDPOINT, DialectName, Endpoint, Request
 from masa_node.dialects.bodies.body_format import BODY_DEPTH
 from masa_node.dialects.fields import LIST, TEXT, read
-from masa_node.dialects.translation.context import AnswerContext
+from masa_node.dialects.translation.codecs import ANSWER_WRITERS
 from masa_node.dialects.translation.conversation import Conversation
-from masa_node.dialects.translation.events import Begun, Ended, Event, Finished, StopReason, TextPiece, Tokens, Used
-from masa_node.dialects.translation.translator import ANSWER_WRITERS
+from masa_node.dialects.translation.events import (
+    AnswerContext,
+    Begun,
+    Ended,
+    Event,
+    Finished,
+    StopReason,
+    TextPiece,
+    Tokens,
+    Used,
+)
 from masa_node.routing.provider import Sign, no_sign
 from masa_node.routing.running.steps import readable
 from masa_node.upstreams.servers.server import field

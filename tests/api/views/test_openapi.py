@@ -17,7 +17,7 @@ from masa_node.api.control.events import EVENTS
 from masa_node.api.paths import CHAT_ENDPOINTS, SEARCH_PATH
 from masa_node.api.routes import CHANGES, GET_PATHS, GETS
 from masa_node.api.views.openapi import describe
-from masa_node.chat.request import RUN_PATH
+from masa_node.chat.request import ENDPOINTS, RUN_PATH, DialectName
 from tests.api.raw_http import MODEL, ask_once, get
 from tests.api.serving import ServingNode
 
@@ -82,8 +82,15 @@ def test_every_endpoint_is_described_and_nothing_else() -> None:
     ai = RUN_PATH.removesuffix("/run/{model}")
     at_cloudflares = {RUN_PATH, *(f"{ai}/v1/{each}" for each in ("chat/completions", "embeddings", "responses"))}
     changing = {method: {each.path for each in CHANGES if each.method == method} for method in ("POST", "DELETE")}
-    assert those_with("post") == set(CHAT_ENDPOINTS) | at_cloudflares | changing["POST"]
-    named = {"/v1/models/{model}", "/api/v1/races/{request_id}", "/console/{file}", SEARCH_PATH}
+    at_googles = {facts.paths[0] for facts in ENDPOINTS.values() if facts.dialect == DialectName.GEMINI}
+    assert those_with("post") == set(CHAT_ENDPOINTS) | at_cloudflares | at_googles | changing["POST"]
+    named = {
+        "/v1/models/{model}",
+        "/v1beta/models/{model}",
+        "/api/v1/races/{request_id}",
+        "/console/{file}",
+        SEARCH_PATH,
+    }
     assert those_with("get") == GET_PATHS | named | {EVENTS.path}
     assert those_with("delete") == changing["DELETE"]
 

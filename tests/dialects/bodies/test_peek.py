@@ -176,7 +176,7 @@ def test_escapes_are_read_in_names_and_values() -> None:
     assert peek(body, Endpoint.OPENAI_CHAT) == Peeked("Bé🙂/x", wants_stream=True)
 
 
-@pytest.mark.parametrize("endpoint", Endpoint)
+@pytest.mark.parametrize("endpoint", [each for each in Endpoint if each is not Endpoint.GEMINI_STREAM])
 @pytest.mark.parametrize(
     ("stream", "says"),
     [(b"true", True), (b"false", False), (b"null", None), (b'"true"', None), (b"1", None), (b"{}", None)],
@@ -185,6 +185,11 @@ def test_only_ollamas_endpoints_stream_unless_told(endpoint: Endpoint, stream: b
     streams = says if says is not None else endpoint in OLLAMA_ENDPOINTS
     assert peek(b'{"model":"m","stream":%s}' % stream, endpoint).wants_stream is streams
     assert peek(b'{"model":"m"}', endpoint).wants_stream is (endpoint in OLLAMA_ENDPOINTS)
+
+
+def test_where_the_path_asks_for_a_stream_the_body_need_not() -> None:
+    for body in (b"{}", b'{"stream":false}'):
+        assert peek(body, Endpoint.GEMINI_STREAM, "m") == Peeked("m", wants_stream=True)
 
 
 def test_100_kb_are_read_quickly_and_not_looked_into() -> None:

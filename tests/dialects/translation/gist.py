@@ -18,7 +18,7 @@ class Gist(NamedTuple):
     tokens: tuple[int, int] | None
 
 
-_LENGTH = frozenset({"length", "max_tokens", "max_output_tokens"})
+_LENGTH = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
 
 
 def _reason(word: str | None, *, has_calls: bool) -> str:
@@ -37,6 +37,8 @@ def of_whole(endpoint: Endpoint, body: bytes) -> Gist:
             return _of_response(answer)
         case Endpoint.OLLAMA_CHAT:
             return _of_lines([answer])
+        case Endpoint.GEMINI_GENERATE | Endpoint.GEMINI_STREAM:
+            return _of_chunks_of_gemini([answer])
         case _:
             return _of_run(answer["result"])
 
@@ -52,6 +54,8 @@ def of_stream(endpoint: Endpoint, stream: bytes) -> Gist:
             return _of_response(sdk_models.response_of(stream))
         case Endpoint.OLLAMA_CHAT:
             return _of_lines(sdk_models.ollama_lines(stream))
+        case Endpoint.GEMINI_GENERATE | Endpoint.GEMINI_STREAM:
+            return _of_chunks_of_gemini(sdk_models.gemini_chunks(stream))
         case _:
             return _of_run_stream(stream)
 
@@ -112,6 +116,16 @@ def _of_lines(lines: list[Any]) -> Gist:
     last = lines[-1]
     tokens = (last.prompt_eval_count, last.eval_count) if last.eval_count is not None else None
     return Gist(text, thought, calls, _reason(last.done_reason, has_calls=bool(calls)), tokens)
+
+
+def _of_chunks_of_gemini(chunks: list[Any]) -> Gist:
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
+    calls = [(part.function_call.name, part.function_call.args) for part in parts if part.function_call]
+    text = "".join(part.text or "" for part in parts if not part.thought)
+    thought = "".join(part.text or "" for part in parts if part.thought)
+    used, reason = chunks[-1].usage_metadata, chunks[-1].candidates[0].finish_reason
+    tokens = (used.prompt_token_count, used.candidates_token_count) if used.candidates_token_count is not None else None
+    return Gist(text, thought, calls, _reason(reason.value, has_calls=bool(calls)), tokens)
 
 
 def _of_run(result: dict[str, Any]) -> Gist:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
+from google.genai.types import GenerateContentResponse
 from ollama import ChatResponse, GenerateResponse
 from openai.lib.streaming.chat._completions import ChatCompletionStreamState
 from openai.types import Completion
@@ -29,6 +30,8 @@ def whole(endpoint: Endpoint, body: bytes) -> Any:
         Endpoint.ANTHROPIC_MESSAGES: Message,
         Endpoint.OLLAMA_CHAT: ChatResponse,
         Endpoint.OLLAMA_GENERATE: GenerateResponse,
+        Endpoint.GEMINI_GENERATE: GenerateContentResponse,
+        Endpoint.GEMINI_STREAM: GenerateContentResponse,
     }
     return kinds[endpoint].model_validate_json(body) if endpoint in kinds else msgspec.json.decode(body)
 
@@ -56,6 +59,14 @@ def chat_message(stream: bytes) -> Any:
     for chunk in chat_chunks(stream):
         list(state.handle_chunk(chunk))
     return state.get_final_completion().choices[0].message
+
+
+def gemini_chunks(stream: bytes) -> list[GenerateContentResponse]:
+    """The chunks of a Gemini stream; asserts that the last one alone says why it stopped."""
+    chunks = [GenerateContentResponse.model_validate(data) for _, data in sse(stream)]
+    finished = [bool(chunk.candidates and chunk.candidates[0].finish_reason) for chunk in chunks]
+    assert finished == [*[False] * (len(chunks) - 1), True]
+    return chunks
 
 
 def anthropic_message(stream: bytes) -> Message:

@@ -1,13 +1,16 @@
 import msgspec
 import pytest
 
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.counting import counted
 
 TOOL = {"name": "weather", "description": "d" * 400, "input_schema": {"type": "object"}}
 
 
 def count(**body: object) -> int:
-    return msgspec.json.decode(counted(msgspec.json.encode({"model": "m", **body})))["input_tokens"]
+    answer, field = counted(msgspec.json.encode({"model": "m", **body}), Endpoint.ANTHROPIC_COUNT_TOKENS)
+    assert field == "input_tokens"
+    return msgspec.json.decode(answer)["input_tokens"]
 
 
 def test_an_estimate_is_near_what_a_tokenizer_says() -> None:
@@ -35,3 +38,13 @@ def test_blocks_of_every_kind_count(kind: str) -> None:
         "document": {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d" * 40}},
     }[kind]
     assert count(messages=[{"role": "user", "content": [block]}]) >= 14
+
+
+def test_geminis_callers_are_told_the_same_count_in_their_word() -> None:
+    said = "The quick brown fox jumps over the lazy dog. " * 100
+    contents = [{"role": "user", "parts": [{"text": said}]}]
+    whole = {"generateContentRequest": {"model": "models/m", "contents": contents}}
+    expected = count(messages=[{"role": "user", "content": said}])
+    for body in ({"contents": contents}, whole):
+        answer, field = counted(msgspec.json.encode(body), Endpoint.GEMINI_COUNT_TOKENS)
+        assert msgspec.json.decode(answer) == {field: expected} == {"totalTokens": expected}

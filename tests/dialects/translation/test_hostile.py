@@ -17,7 +17,8 @@ from masa_node.dialects.framing import SSE
 from masa_node.dialects.registry import DIALECTS
 from masa_node.dialects.translation import translator as translator_module
 from masa_node.dialects.translation import wire
-from masa_node.dialects.translation.translator import ANSWER_WRITERS, REQUEST_WRITERS, AnswerTranslator, translate
+from masa_node.dialects.translation.codecs import ANSWER_WRITERS, REQUEST_WRITERS
+from masa_node.dialects.translation.translator import AnswerTranslator, translate
 from tests.dialects.chunking import cut
 from tests.dialects.translation.calling import (
     CHAT,

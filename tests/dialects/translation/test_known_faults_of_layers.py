@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from masa_node.chat.errors import BrokenAnswer, NotTranslatable
+from masa_node.chat.request import Endpoint
 from masa_node.dialects.translation.counting import counted
 from tests.dialects.translation import gist, sdk_models
 from tests.dialects.translation.calling import (
@@ -330,8 +331,9 @@ def test_an_estimate_counts_all_that_a_session_consists_of() -> None:
     """9router 2337 (calls and results), CLIProxyAPI 679 (system and tools), 4104 (nothing that was not sent)."""
 
     def tokens(**more: Any) -> int:
-        found = msgspec.json.decode(counted(msgspec.json.encode({"model": "m", "messages": HI, **more})))
-        return int(found["input_tokens"])
+        body = msgspec.json.encode({"model": "m", "messages": HI, **more})
+        answer, field = counted(body, Endpoint.ANTHROPIC_COUNT_TOKENS)
+        return int(msgspec.json.decode(answer)[field])
 
     words = "many words " * 200
     assert tokens() < 20

@@ -1,6 +1,6 @@
 """Each caller's format with each server's: an answer says the same, streamed or whole, and each SDK reads it.
 
-Covers: `context`, `events`, `formats`, `cloudflare.answer_writer`, `anthropic.answer_writer`, `ollama.answer_writer`,
+Covers: `events`, `formats`, `cloudflare.answer_writer`, `anthropic.answer_writer`, `ollama.answer_writer`,
 `openai_chat.answer_writer`, `openai_responses.answer_writer`.
 """
 
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.translation.context import AnswerContext
-from masa_node.dialects.translation.conversation import Conversation
+from masa_node.dialects.translation.codecs import ANSWER_READERS, ANSWER_WRITERS, REQUEST_READERS, REQUEST_WRITERS
+from masa_node.dialects.translation.conversation import Conversation, Thinking
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,
@@ -25,18 +26,13 @@ from masa_node.dialects.translation.events import (
     Tokens,
     Used,
 )
-from masa_node.dialects.translation.formats import EMBEDDED_BY, EMBEDDED_FROM, SOURCES, TARGETS
-from masa_node.dialects.translation.translator import (
-    ANSWER_READERS,
-    ANSWER_WRITERS,
-    REQUEST_READERS,
-    REQUEST_WRITERS,
-    AnswerTranslator,
-)
+from masa_node.dialects.translation.formats import COUNTS, EMBEDDED_BY, EMBEDDED_FROM, SOURCES, TARGETS
+from masa_node.dialects.translation.translator import AnswerTranslator
 from tests.dialects.chunking import FEW, cut
 from tests.dialects.translation import gist
 
-CONTEXT = AnswerContext(Conversation(model="m", turns=(), stream=True), "r1", 1_795_389_247)
+SHOWN = Thinking(is_shown=True)  # Gemini's callers are shown what they ask for
+CONTEXT = AnswerContext(Conversation(model="m", turns=(), stream=True, thinking=SHOWN), "r1", 1_795_389_247)
 SERVERS = list(TARGETS)
 CALLERS = [
     endpoint
@@ -48,7 +44,7 @@ PAIRS = [(caller, server) for caller in CALLERS for server in SERVERS if caller 
 
 def test_all_that_is_said_to_be_translated_can_be() -> None:
     assert set(REQUEST_READERS) == SOURCES | EMBEDDED_FROM
-    assert set(REQUEST_READERS) - {Endpoint.ANTHROPIC_COUNT_TOKENS} == set(ANSWER_WRITERS)
+    assert set(REQUEST_READERS) - COUNTS == set(ANSWER_WRITERS)
     assert {*TARGETS, EMBEDDED_BY} == set(REQUEST_WRITERS) == set(ANSWER_READERS)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from masa_node.chat.errors import NotTranslatable
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.translation.codecs import REQUEST_READERS, REQUEST_WRITERS
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -30,7 +31,6 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.formats import EMBEDDED_BY
 from masa_node.dialects.translation.losses import Losses
-from masa_node.dialects.translation.translator import REQUEST_READERS, REQUEST_WRITERS
 from tests.dialects.chunking import FEW
 
 FORMATS = [each for each in REQUEST_WRITERS if each not in (Endpoint.CLOUDFLARE_RUN, EMBEDDED_BY)]

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from masa_node.chat.request import Endpoint
+from masa_node.dialects.translation.codecs import ANSWER_READERS, ANSWER_WRITERS
 from masa_node.dialects.translation.conversation import Sampling
 from masa_node.dialects.translation.events import (
     Begun,
@@ -21,7 +22,7 @@ from masa_node.dialects.translation.events import (
     Tokens,
     Used,
 )
-from masa_node.dialects.translation.translator import ANSWER_READERS, ANSWER_WRITERS, AnswerTranslator, WholeCharacters
+from masa_node.dialects.translation.translator import AnswerTranslator, WholeCharacters
 from tests.dialects.translation import gist, sdk_models
 from tests.dialects.translation.test_pairs import CALLERS, CONTEXT, PAIRS
 

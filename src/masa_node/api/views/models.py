@@ -16,6 +16,7 @@ from masa_node.api.families import family_of
 from masa_node.chat.offer import NO_FACTS, ModelOffer, same_model_key
 from masa_node.chat.request import Endpoint, path_of
 from masa_node.dialects.condensing import Steps, at_once
+from masa_node.dialects.translation.formats import targets_for
 from masa_node.routing.catalog import Offers
 from masa_node.routing.running.steps import in_steps
 
@@ -26,6 +27,7 @@ MAX_PER_PAGE = 1_000
 OFFERS_A_TURN = 2_048  # looked at in one go, half a microsecond each;
 ENTRIES_A_TURN = 128  # made in one go, some ten microseconds each
 _MAX_DIGITS = 9
+_CHATS = frozenset(targets_for(Endpoint.GEMINI_GENERATE))
 _TASK = {
     "id": "c329a1f9-323d-4e91-b2aa-582dd4188d34",
     "name": "Text Generation",
@@ -158,6 +160,25 @@ def _number(text: str | None, otherwise: int) -> int:
     """A page or a size of one, at least 1."""
     is_number = text is not None and text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     return max(1, int(text)) if text is not None and is_number else otherwise
+
+
+async def gemini_list(offers: Offers) -> bytes:
+    """`GET /v1beta/models`: all on one page."""
+    return await _written({}, b"models", await _firsts(offers, lambda _: True), gemini_entry)
+
+
+def gemini_entry(offer: ModelOffer) -> Json:
+    """`GET /v1beta/models/{id}`."""
+    limit = {"inputTokenLimit": offer.context_tokens} if offer.context_tokens else {}
+    methods = ["generateContent", "streamGenerateContent", "countTokens"] if offer.endpoints & _CHATS else []
+    methods += ["embedContent"] if Endpoint.OPENAI_EMBEDDINGS in offer.endpoints else []
+    return {
+        "name": f"models/{offer.model}",
+        "displayName": offer.model,
+        "description": f"Served by {offer.owned_by or 'an LLM server'}",
+        **limit,
+        "supportedGenerationMethods": methods,
+    }
 
 
 async def ollama_tags(offers: Offers) -> bytes:

@@ -65,6 +65,7 @@ _FORMAT_HEADER = _header(
     "The format of the body and of the answer. Unset: the body's, else the servers' own or Ollama's",
     {"type": "string", "enum": list(CHAT_DIALECTS)},
 )
+_AS_EVENTS: Json = {"name": "alt", "in": "query", "required": True, "schema": {"type": "string", "enum": ["sse"]}}
 _CLOUDFLARE_ALIASES = {
     f"{AT_CLOUDFLARES}/ai{path_of(endpoint)}": endpoint
     for endpoint in (Endpoint.OPENAI_CHAT, Endpoint.OPENAI_EMBEDDINGS, Endpoint.OPENAI_RESPONSES)
@@ -156,7 +157,12 @@ def _chat_operation(endpoint: Endpoint, path: str) -> Json:
         "operationId": _id_of(path),
         "summary": ENDPOINTS[endpoint].about + ", at Cloudflare's address" * (path in _CLOUDFLARE_ALIASES),
         "tags": [ENDPOINTS[endpoint].dialect if endpoint is not Endpoint.NATIVE else "native"],
-        "parameters": [*_parameters(path), *_ROUTE_HEADERS, *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE)],
+        "parameters": [
+            *_parameters(path),
+            *_ROUTE_HEADERS,
+            *[_FORMAT_HEADER] * (endpoint is Endpoint.NATIVE),
+            *[_AS_EVENTS] * (endpoint is Endpoint.GEMINI_STREAM),
+        ],
         "requestBody": {"required": True, "content": _taken(endpoint, body)},
         "responses": _responses("The LLM's answer, whole or as a stream", _given(endpoint)),
     }

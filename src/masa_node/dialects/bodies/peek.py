@@ -198,7 +198,9 @@ def _read_whole(body: bytes, endpoint: Endpoint, *, allows_all: bool) -> _Decide
 
 def streams(flag: msgspec.Raw, endpoint: Endpoint) -> bool:
     """Does this JSON of the field `stream` ask for a stream at this endpoint?"""
-    return flag != _FALSE if endpoint in _STREAMS_BY_DEFAULT else flag == _TRUE
+    if endpoint in _STREAMS_BY_DEFAULT:
+        return flag != _FALSE
+    return flag == _TRUE or endpoint is Endpoint.GEMINI_STREAM
 
 
 def check_model(model: str | None) -> str:

@@ -14,8 +14,8 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, TEXT, TOKENS, is_error, is_given, read
+from masa_node.dialects.formats.openai import OpenAi, mark_of_choices, mark_of_other, mark_without_answer
 from masa_node.dialects.framing import SSE, event_of
-from masa_node.dialects.openai import OpenAi, mark_of_choices, mark_of_other, mark_without_answer
 
 _ENDS = (".completed", ".done")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*+[\[{]")

@@ -1,9 +1,13 @@
-"""Tool calls in OpenAI's streams: to which call does a piece belong?
+"""Tool calls in streams: to which call does a piece of OpenAI's belong, and which calls are whole?
 
 Servers number them badly, leave out ids, repeat names.
 """
 
-from masa_node.dialects.translation.events import CallBegun, CallPiece, Event
+from itertools import takewhile
+from typing import NamedTuple
+
+from masa_node.dialects.translation.conversation import Origin
+from masa_node.dialects.translation.events import CallBegun, CallPiece, Event, ThoughtSealed
 from masa_node.dialects.translation.wire import GrowingObject
 
 _NO_ARGUMENTS = "null"  # as some models write them
@@ -75,3 +79,52 @@ class CallTracker:
         if pending := call.arguments.text:
             events.append(CallPiece(call.number, pending, self._choice))
         return events
+
+
+class WholeCall(NamedTuple):
+    """A call with all of its arguments, as JSON text. `signature` is Gemini's beside it, "" if there is none."""
+
+    id: str
+    name: str
+    arguments: str
+    signature: str
+
+
+class WholeCalls:
+    """Those of one choice, for formats that have each whole: given as soon as it is complete, in their order."""
+
+    __slots__ = ("_open", "_signatures")
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[CallBegun, GrowingObject]] = {}
+        self._signatures: dict[str, str] = {}  # by the ids of calls
+
+    def begin(self, begun: CallBegun) -> list[WholeCall]:
+        """Another one begins: those before it that are complete."""
+        complete = takewhile(lambda item: item[1][1].is_whole(), self._open.items())
+        given = self._given([call for call, _ in complete])
+        self._open[begun.call] = (begun, GrowingObject())
+        return given
+
+    def add(self, piece: CallPiece) -> None:
+        """More of one."""
+        if piece.call in self._open:
+            self._open[piece.call][1].add(piece.arguments)
+
+    def seal(self, sealed: ThoughtSealed) -> None:
+        """A signature of Gemini's belongs to a call, begun or not; others to none."""
+        if sealed.origin is Origin.GOOGLE and len(self._signatures) < MAX_CALLS:
+            call_id, _, signature = sealed.seal.partition(" ")
+            self._signatures[call_id] = signature
+
+    def rest(self) -> list[WholeCall]:
+        """All that were not given: nothing more comes."""
+        return self._given(list(self._open))
+
+    def _given(self, calls: list[int]) -> list[WholeCall]:
+        given: list[WholeCall] = []
+        for call in calls:
+            begun, arguments = self._open.pop(call)
+            signature = self._signatures.get(begun.id, "")
+            given.append(WholeCall(begun.id, begun.name, arguments.text, signature))
+        return given

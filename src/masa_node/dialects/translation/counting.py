@@ -1,6 +1,7 @@
 """An estimate of how many tokens a request has, for servers that cannot count them."""
 
-from masa_node.dialects.translation.anthropic.request_reader import read_request
+from masa_node.chat.request import Endpoint
+from masa_node.dialects.translation.codecs import REQUEST_READERS
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Document,
@@ -23,10 +24,16 @@ IMAGE_TOKENS = 1_600  # Anthropic's figure for the largest picture that it does 
 ESTIMATED = "x-masa-estimated"
 
 
-def counted(body: bytes) -> bytes:
-    """The answer to a request for `/v1/messages/count_tokens`. Raises `NotTranslatable` as a request itself would."""
-    conversation = read_request(body, Losses())
-    return encode({"input_tokens": tokens_in(conversation)})
+_FIELDS = {Endpoint.ANTHROPIC_COUNT_TOKENS: "input_tokens", Endpoint.GEMINI_COUNT_TOKENS: "totalTokens"}
+
+
+def counted(body: bytes, endpoint: Endpoint) -> tuple[bytes, str]:
+    """The answer to a request for one of `COUNTS`, and the field in which the estimate stands.
+
+    Raises `NotTranslatable` as a request itself would.
+    """
+    conversation, field = REQUEST_READERS[endpoint](body, Losses()), _FIELDS[endpoint]
+    return encode({field: tokens_in(conversation)}), field
 
 
 def tokens_in(conversation: Conversation) -> int:

@@ -1,10 +1,13 @@
-"""The neutral answer: events as they come, in a stream or out of a whole body, and what they add up to."""
+"""The neutral answer: events as they come, in a stream or out of a whole body; and the protocols of what reads and
+writes them.
+"""
 
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
-from masa_node.dialects.translation.conversation import Origin
+from masa_node.dialects.translation.conversation import Conversation, Origin
 from masa_node.dialects.translation.failures import Failure, Kind
 
 
@@ -184,3 +187,35 @@ def merged(old: Tokens, new: Tokens) -> Tokens:
         old.cache_write if new.cache_write is None else new.cache_write,
         old.reasoning if new.reasoning is None else new.reasoning,
     )
+
+
+class AnswerContext(msgspec.Struct, frozen=True):
+    """`answer_id` is an id without a prefix, `now_unix_s` calendar time: both given, so that translating stays pure."""
+
+    conversation: Conversation
+    answer_id: str
+    now_unix_s: int
+
+
+class AnswerReader(Protocol):
+    """Reads one answer in a format. Raises `ProviderError` for a frame of the format that cannot be read."""
+
+    def frame(self, frame: bytes) -> list[Event]:
+        """What one frame of a stream says; nothing for noise."""
+        ...
+
+    def whole(self, body: bytes) -> list[Event]:
+        """What a complete body says."""
+        ...
+
+
+class AnswerWriter(Protocol):
+    """Writes one answer in a format."""
+
+    def write(self, event: Event) -> bytes:
+        """The frames for this event of a stream; b"" where it has to wait for others, or says nothing here."""
+        ...
+
+    def whole(self, events: list[Event]) -> bytes:
+        """The complete body for these events."""
+        ...

@@ -9,6 +9,7 @@ from masa_node.chat.request import DialectName
 from masa_node.dialects.dialect import ErrorText
 from masa_node.dialects.faults import error_status, error_text, quoted
 from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.formats.gemini import error_of
 from masa_node.dialects.registry import DIALECTS
 
 _BAD_GATEWAY = 502  # a server failed, and nothing more is known
@@ -199,6 +200,17 @@ _CLOUDFLARE = {
     Kind.SERVER: 5000,
 }
 _CLOUDFLARE_INVALID = 5004
+# Of which Google makes its own words.
+_GEMINI = {
+    Kind.AUTHENTICATION: 401,
+    Kind.PERMISSION: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.RATE_LIMIT: 429,
+    Kind.QUOTA: 429,
+    Kind.OVERLOADED: 503,
+    Kind.TIMEOUT: 504,
+    Kind.SERVER: 500,
+}
 
 
 def openai_words(failure: Failure) -> dict[str, object]:
@@ -235,6 +247,8 @@ def error_body(failure: Failure, dialect: DialectName, request_id: str) -> bytes
     elif dialect == DialectName.CLOUDFLARE:
         listed = [{"code": _CLOUDFLARE.get(failure.kind, _CLOUDFLARE_INVALID), "message": failure.message}]
         fields = {"result": None, "success": False, "errors": listed, "messages": []}
+    elif dialect == DialectName.GEMINI:
+        fields = error_of(_GEMINI.get(failure.kind, _FIRST_ERROR), failure.message)
     else:
         return DIALECTS[dialect].error_body(_plain(failure, request_id))
     return msgspec.json.encode(fields)
@@ -244,7 +258,7 @@ def error_frame(failure: Failure, dialect: DialectName, request_id: str) -> byte
     """The same in the middle of a stream; of responses, whose events are counted, their writer makes it."""
     if dialect == DialectName.ANTHROPIC:
         return b"event: error\ndata: " + error_body(failure, dialect, request_id) + b"\n\n"
-    if dialect in (DialectName.OPENAI, DialectName.CLOUDFLARE):
+    if dialect in (DialectName.OPENAI, DialectName.CLOUDFLARE, DialectName.GEMINI):
         return b"data: " + error_body(failure, dialect, request_id) + b"\n\n"
     return DIALECTS[dialect].error_frame(_plain(failure, request_id))
 

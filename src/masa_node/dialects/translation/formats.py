@@ -18,6 +18,9 @@ SOURCES = frozenset(
         Endpoint.OLLAMA_CHAT,
         Endpoint.OLLAMA_GENERATE,
         Endpoint.CLOUDFLARE_RUN,
+        Endpoint.GEMINI_GENERATE,
+        Endpoint.GEMINI_STREAM,
+        Endpoint.GEMINI_COUNT_TOKENS,
     }
 )
 # What servers may speak, the format that carries most first.
@@ -28,8 +31,12 @@ TARGETS = (
     Endpoint.OPENAI_RESPONSES,
     Endpoint.CLOUDFLARE_RUN,
 )
+# Where tokens are counted, and nothing is answered: an estimate where no server counts them.
+COUNTS = frozenset({Endpoint.ANTHROPIC_COUNT_TOKENS, Endpoint.GEMINI_COUNT_TOKENS})
 # Callers that ask for embeddings, and where they are had instead.
-EMBEDDED_FROM = frozenset({Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS})
+EMBEDDED_FROM = frozenset(
+    {Endpoint.OLLAMA_EMBED, Endpoint.OLLAMA_EMBEDDINGS, Endpoint.GEMINI_EMBED, Endpoint.GEMINI_BATCH_EMBED}
+)
 EMBEDDED_BY = Endpoint.OPENAI_EMBEDDINGS
 # Names of OpenAI's clients' fields that this server has, and most others have not: see `Losses`.
 CARRIED: dict[Endpoint, frozenset[str]] = {

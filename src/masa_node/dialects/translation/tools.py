@@ -8,9 +8,8 @@ from typing import cast
 import msgspec
 
 from masa_node.dialects.fields import ABSENT, FIELDS, UNREADABLE, decode, read
-from masa_node.dialects.translation.context import AnswerReader
 from masa_node.dialects.translation.conversation import Tool
-from masa_node.dialects.translation.events import CallBegun, Event
+from masa_node.dialects.translation.events import AnswerReader, CallBegun, Event
 from masa_node.dialects.translation.losses import Losses
 from masa_node.dialects.translation.wire import encode, given
 
@@ -117,8 +116,8 @@ def readable_to_openai(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
     raw = bytes(schema)
     if _CLASS not in raw and _NO_CLASS not in raw:
         return schema
-    top = _tree_of(schema)
-    for tree in _schemas_in(top):
+    top = tree_of(schema)
+    for tree in schemas_in(top):
         if isinstance(tree.get("pattern"), str) and _CLASS_OF_UNICODE.search(str(tree["pattern"])):
             del tree["pattern"]
             losses.drop("pattern")
@@ -148,13 +147,13 @@ def closed_schema(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
 
     Bounds of values become words, as Anthropic's own SDKs do it. The same bytes where there is nothing to change.
     """
-    top = _tree_of(schema)
+    top = tree_of(schema)
     is_changed = False
     for tree in _objects_in(top):
         if "additionalProperties" not in tree:
             tree["additionalProperties"] = False
             is_changed = True
-    for tree in _schemas_in(top):
+    for tree in schemas_in(top):
         bounds = [name for name in tree if name in _BOUNDS or (name == "minItems" and tree[name] not in (0, 1))]
         if bounds:
             said = ", ".join([f"{name}: {tree.pop(name)}" for name in bounds])
@@ -166,7 +165,7 @@ def closed_schema(schema: msgspec.Raw, losses: Losses) -> msgspec.Raw:
 
 def fits_strict(schema: msgspec.Raw | None) -> bool:
     """Does OpenAI take it for a strict one? It demands that an object has all fields that it may have, and no other."""
-    top = None if schema is None else _tree_of(schema)
+    top = None if schema is None else tree_of(schema)
     return all(
         tree.get("additionalProperties") is False and _names(tree.get("properties")) <= _names(tree.get("required"))
         for tree in _objects_in(top)
@@ -178,7 +177,8 @@ def _names(value: object) -> set[str]:
     return {name for name in listed if isinstance(name, str)}
 
 
-def _tree_of(schema: msgspec.Raw) -> object:
+def tree_of(schema: msgspec.Raw) -> object:
+    """The schema as objects; None where it cannot be read."""
     try:
         return decode(bytes(schema), _ANY)
     except UNREADABLE:
@@ -187,13 +187,13 @@ def _tree_of(schema: msgspec.Raw) -> object:
 
 def _objects_in(top: object) -> Iterator[_Tree]:
     """The schemas of objects, the outermost first."""
-    for schema in _schemas_in(top):
+    for schema in schemas_in(top):
         kind = schema.get("type")
         if kind == "object" or "properties" in schema or (isinstance(kind, list) and "object" in kind):
             yield schema
 
 
-def _schemas_in(top: object) -> Iterator[_Tree]:
+def schemas_in(top: object) -> Iterator[_Tree]:
     """All of them, the outermost first."""
     todo = [top]
     while todo:

@@ -1,7 +1,6 @@
 """One request and its answer, translated: the caller's format on one side, the server's on the other."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import TypeVar, cast
 
 import msgspec
@@ -11,19 +10,11 @@ from masa_node.chat.request import DIALECT_OF_ENDPOINT, Endpoint, Headers
 from masa_node.dialects.framing import FrameCutter, is_silent, parts_of
 from masa_node.dialects.halves import at_last, has_halves, joined, marked
 from masa_node.dialects.registry import DIALECTS
-from masa_node.dialects.translation.anthropic import answer_reader as anthropic_answer_reader
-from masa_node.dialects.translation.anthropic import answer_writer as anthropic_answer_writer
-from masa_node.dialects.translation.anthropic import request_reader as anthropic_request_reader
-from masa_node.dialects.translation.anthropic import request_writer as anthropic_request_writer
-from masa_node.dialects.translation.cloudflare import answer_reader as cloudflare_answer_reader
-from masa_node.dialects.translation.cloudflare import answer_writer as cloudflare_answer_writer
-from masa_node.dialects.translation.cloudflare import request_reader as cloudflare_request_reader
-from masa_node.dialects.translation.cloudflare import request_writer as cloudflare_request_writer
-from masa_node.dialects.translation.completions import answer_writer as completions_answer_writer
-from masa_node.dialects.translation.completions import request_reader as completions_request_reader
-from masa_node.dialects.translation.context import AnswerContext, AnswerReader, AnswerWriter
+from masa_node.dialects.translation.codecs import ANSWER_READERS, ANSWER_WRITERS, REQUEST_READERS, REQUEST_WRITERS
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
+    AnswerReader,
     CallBegun,
     CallPiece,
     Citation,
@@ -37,68 +28,11 @@ from masa_node.dialects.translation.events import (
     ThoughtSealed,
 )
 from masa_node.dialects.translation.failures import Kind, error_body, failure_of
-from masa_node.dialects.translation.formats import CARRIED, EMBEDDED_BY, label_of
+from masa_node.dialects.translation.formats import CARRIED, label_of
 from masa_node.dialects.translation.losses import Losses, refuse
-from masa_node.dialects.translation.ollama import answer_reader as ollama_answer_reader
-from masa_node.dialects.translation.ollama import answer_writer as ollama_answer_writer
-from masa_node.dialects.translation.ollama import embeddings
-from masa_node.dialects.translation.ollama import request_reader as ollama_request_reader
-from masa_node.dialects.translation.ollama import request_writer as ollama_request_writer
-from masa_node.dialects.translation.openai_chat import answer_reader as chat_answer_reader
-from masa_node.dialects.translation.openai_chat import answer_writer as chat_answer_writer
-from masa_node.dialects.translation.openai_chat import request_reader as chat_request_reader
-from masa_node.dialects.translation.openai_chat import request_writer as chat_request_writer
-from masa_node.dialects.translation.openai_responses import answer_reader as responses_answer_reader
-from masa_node.dialects.translation.openai_responses import answer_writer as responses_answer_writer
-from masa_node.dialects.translation.openai_responses import request_reader as responses_request_reader
-from masa_node.dialects.translation.openai_responses import request_writer as responses_request_writer
 from masa_node.dialects.translation.tools import CallerNames, respelt_names
 
 T = TypeVar("T")
-ReadRequest = Callable[[bytes, Losses], Conversation]
-WriteRequest = Callable[[Conversation, Losses], bytes]
-
-# One for each of `SOURCES` and `EMBEDDED_FROM`; tokens are counted for no answer that is translated.
-REQUEST_READERS: dict[Endpoint, ReadRequest] = {
-    Endpoint.OPENAI_CHAT: chat_request_reader.read_request,
-    Endpoint.OPENAI_COMPLETIONS: completions_request_reader.read_request,
-    Endpoint.OPENAI_RESPONSES: responses_request_reader.read_request,
-    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_reader.read_request,
-    Endpoint.ANTHROPIC_COUNT_TOKENS: anthropic_request_reader.read_request,
-    Endpoint.OLLAMA_CHAT: ollama_request_reader.read_chat,
-    Endpoint.OLLAMA_GENERATE: ollama_request_reader.read_generate,
-    Endpoint.CLOUDFLARE_RUN: cloudflare_request_reader.read_request,
-    Endpoint.OLLAMA_EMBED: embeddings.read_embed,
-    Endpoint.OLLAMA_EMBEDDINGS: embeddings.read_embeddings,
-}
-ANSWER_WRITERS: dict[Endpoint, Callable[[AnswerContext], AnswerWriter]] = {
-    Endpoint.OPENAI_CHAT: chat_answer_writer.ChatAnswerWriter,
-    Endpoint.OPENAI_COMPLETIONS: completions_answer_writer.CompletionsAnswerWriter,
-    Endpoint.OPENAI_RESPONSES: responses_answer_writer.ResponsesAnswerWriter,
-    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_writer.AnthropicAnswerWriter,
-    Endpoint.OLLAMA_CHAT: ollama_answer_writer.OllamaAnswerWriter,
-    Endpoint.OLLAMA_GENERATE: partial(ollama_answer_writer.OllamaAnswerWriter, is_generate=True),
-    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_writer.CloudflareAnswerWriter,
-    Endpoint.OLLAMA_EMBED: embeddings.EmbeddingsWriter,
-    Endpoint.OLLAMA_EMBEDDINGS: partial(embeddings.EmbeddingsWriter, is_one=True),
-}
-# One for each of `TARGETS` and `EMBEDDED_BY`.
-REQUEST_WRITERS: dict[Endpoint, WriteRequest] = {
-    Endpoint.OPENAI_CHAT: chat_request_writer.write_request,
-    Endpoint.ANTHROPIC_MESSAGES: anthropic_request_writer.write_request,
-    Endpoint.OLLAMA_CHAT: ollama_request_writer.write_request,
-    Endpoint.OPENAI_RESPONSES: responses_request_writer.write_request,
-    Endpoint.CLOUDFLARE_RUN: cloudflare_request_writer.write_request,
-    EMBEDDED_BY: embeddings.write_request,
-}
-ANSWER_READERS: dict[Endpoint, Callable[[AnswerContext], AnswerReader]] = {
-    Endpoint.OPENAI_CHAT: chat_answer_reader.ChatAnswerReader,
-    Endpoint.ANTHROPIC_MESSAGES: anthropic_answer_reader.AnthropicAnswerReader,
-    Endpoint.OLLAMA_CHAT: ollama_answer_reader.OllamaAnswerReader,
-    Endpoint.OPENAI_RESPONSES: responses_answer_reader.ResponsesAnswerReader,
-    Endpoint.CLOUDFLARE_RUN: cloudflare_answer_reader.CloudflareAnswerReader,
-    EMBEDDED_BY: embeddings.EmbeddingsReader,
-}
 
 # What a caller's format has no room for in an answer, by the names that thoughts have there.
 _NO_SEAL: dict[type[Event], str] = {ThoughtSealed: "thinking.signature", Citation: "annotations"}
@@ -107,6 +41,8 @@ UNSAID: dict[Endpoint, dict[type[Event], str]] = {
     Endpoint.OLLAMA_CHAT: _NO_SEAL,
     Endpoint.OLLAMA_GENERATE: {**_NO_SEAL, CallBegun: "tool_calls"},
     Endpoint.CLOUDFLARE_RUN: _NO_THOUGHT,
+    Endpoint.GEMINI_GENERATE: _NO_SEAL,
+    Endpoint.GEMINI_STREAM: _NO_SEAL,
     Endpoint.OPENAI_COMPLETIONS: {**_NO_THOUGHT, CallBegun: "tool_calls"},
 }
 

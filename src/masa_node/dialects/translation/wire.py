@@ -1,6 +1,7 @@
 """Reads foreign JSON into typed values: of requests every unknown field is told, of answers odd types are taken."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from types import UnionType
 from typing import Generic, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -34,11 +35,13 @@ _SPACES = " \t\r\n"
 class BodyReader(Generic[T]):
     """Reads request bodies of one format: the struct, which forbids unknown fields, names all that the format has.
 
-    A body with other fields is read as well; their names are noted as left out.
+    A body with other fields is read as well; their names are noted as left out. `respell` makes known names of those
+    that the format has in two spellings.
     """
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], respell: Callable[[str], str] | None = None) -> None:
         self._kind = kind
+        self._respell = respell
         self._strict = msgspec.json.Decoder(kind)
         self._lenient = msgspec.json.Decoder(kind, strict=False)  # takes 4096.0 and "4096" for a number, as servers do
         self._inner = _structs_inside(kind)
@@ -55,7 +58,7 @@ class BodyReader(Generic[T]):
         found = read(body, self._strict)
         if found is not None:
             return found
-        known = self._without_unknown(body, losses)
+        known = self._without_unknown(body, losses) if self._respell is None else None
         if known is not None:
             return known
         try:
@@ -85,8 +88,11 @@ class BodyReader(Generic[T]):
             fields = cast("dict[str, object]", tree)
             known = self._inner[kind]
             for name in [name for name in fields if name not in known]:
-                del fields[name]
-                losses.drop(path + name)
+                value, other = fields.pop(name), name if self._respell is None else self._respell(name)
+                if other in known:
+                    fields[other] = value
+                else:
+                    losses.drop(path + name)
             for name, value in fields.items():
                 inner = known[name]
                 if inner is not None:

@@ -10,7 +10,7 @@ from itertools import islice
 import msgspec
 
 from masa_node.chat.errors import CallerError, PeerRefused
-from masa_node.chat.request import Endpoint
+from masa_node.chat.request import ENDPOINT_PATHS, Endpoint
 from masa_node.dialects.bodies.peek import MAX_FIELDS, fields_as_written, peek
 from masa_node.dialects.fields import UNREADABLE, decode
 from masa_node.dialects.passed.forms import peek_form
@@ -18,7 +18,7 @@ from masa_node.dialects.passed.forms import peek_form
 MAX_NAMES = 100_000  # of fields at any depth: ten thousand messages have as many; reading them all takes 50 ms
 _SHORT_BYTES = 4 * MAX_FIELDS  # each takes more: `"":1`, and a comma or a bracket
 MAX_NAME_CHARS = 256  # of a field; reading one of megabytes takes a second
-_MODEL_IS_IN_URL = frozenset({Endpoint.CLOUDFLARE_RUN})
+_MODEL_IS_IN_URL = frozenset(Endpoint) - {*ENDPOINT_PATHS}
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY_NAME = re.compile(rb'(?<!\\)(?:\\\\)*"[ \t\r\n]*:')  # its end, wherever it stands
 

@@ -6,9 +6,9 @@ from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.fields import ABSENT, TEXT, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import MAX_CALLS
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,

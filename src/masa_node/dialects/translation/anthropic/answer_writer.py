@@ -3,9 +3,9 @@
 from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.anthropic.blocks import block_fields, citation_fields, usage_fields
 from masa_node.dialects.translation.collecting import collected
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,

@@ -6,8 +6,8 @@ from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, read
 from masa_node.dialects.framing import event_of
 from masa_node.dialects.translation.calls import CallTracker
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     Ended,
     Event,

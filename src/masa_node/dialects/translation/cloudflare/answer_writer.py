@@ -2,8 +2,8 @@
 
 from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import collected
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,

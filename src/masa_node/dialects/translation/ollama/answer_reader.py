@@ -5,8 +5,8 @@ import msgspec
 from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.fields import ABSENT, is_error, read
 from masa_node.dialects.translation.calls import CallTracker
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     Ended,
     Event,

@@ -1,14 +1,13 @@
 """From events to Ollama's lines and bodies, of chat and generate."""
 
 from datetime import UTC, datetime
-from itertools import takewhile
 
 from masa_node.chat.request import DialectName
-from masa_node.dialects.translation.calls import MAX_CALLS
+from masa_node.dialects.translation.calls import WholeCall, WholeCalls
 from masa_node.dialects.translation.collecting import Reply, collected
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,
@@ -28,7 +27,7 @@ from masa_node.dialects.translation.events import (
 )
 from masa_node.dialects.translation.failures import error_frame
 from masa_node.dialects.translation.thoughts import beside_a_call
-from masa_node.dialects.translation.wire import GrowingObject, encode, object_of
+from masa_node.dialects.translation.wire import encode, object_of
 
 Fields = dict[str, object]
 
@@ -44,9 +43,8 @@ class OllamaAnswerWriter:
         self._tokens = Tokens()
         self._reason = StopReason.END
         self._is_failed = False
-        self._calls: dict[int, tuple[CallBegun, GrowingObject]] = {}
+        self._calls = WholeCalls()
         self._calls_sent = 0
-        self._signatures: dict[str, str] = {}  # Gemini's, by the ids of its calls
 
     def write(self, event: Event) -> bytes:
         """See `AnswerWriter`."""
@@ -59,20 +57,18 @@ class OllamaAnswerWriter:
                 return self._text(text) if text else b""
             case ThoughtPiece(text=text, choice=0):
                 return self._line(self._thought(text)) if text else b""
-            case CallBegun(call=call, choice=0):
-                complete = self._complete_calls()
-                self._calls[call] = (event, GrowingObject())
-                return complete
-            case CallPiece(call=call, arguments=arguments, choice=0) if call in self._calls:
-                self._calls[call][1].add(arguments)
+            case CallBegun(choice=0):
+                return self._tell(self._calls.begin(event))
+            case CallPiece(choice=0):
+                self._calls.add(event)
                 return b""
             case _:
                 return self._write_other(event)
 
     def _write_other(self, event: Event) -> bytes:
         match event:
-            case ThoughtSealed(origin=Origin.GOOGLE, seal=seal) if len(self._signatures) < MAX_CALLS:
-                self._signatures.update([_signature(seal)])
+            case ThoughtSealed():
+                self._calls.seal(event)
             case Begun():
                 self._begun = event
                 self._tokens = merged(self._tokens, event.tokens) if event.tokens is not None else self._tokens
@@ -80,27 +76,20 @@ class OllamaAnswerWriter:
                 self._tokens = merged(self._tokens, tokens)
             case Finished(reason=reason, choice=0):
                 self._reason = reason
-                return self._tell_calls(list(self._calls))
+                return self._tell(self._calls.rest())
             case Failed(failure=failure):
                 self._is_failed = True
                 return error_frame(failure, DialectName.OLLAMA, "")
             case Ended():
-                return b"" if self._is_failed else self._tell_calls(list(self._calls)) + self._last()
+                return b"" if self._is_failed else self._tell(self._calls.rest()) + self._last()
             case _:
                 pass
         return b""
 
-    def _complete_calls(self) -> bytes:
-        """The first ones, as far as they are complete: calls are told in their order."""
-        pending = self._calls.items()
-        complete = takewhile(lambda item: item[1][1].is_whole(), pending)
-        return self._tell_calls([call for call, _ in complete])
-
-    def _tell_calls(self, calls: list[int]) -> bytes:
+    def _tell(self, calls: list[WholeCall]) -> bytes:
         lines: list[bytes] = []
         for call in calls:
-            begun, arguments = self._calls.pop(call)
-            fields = call_fields(begun.id, begun.name, arguments.text, self._calls_sent, self._signatures)
+            fields = call_fields(call, self._calls_sent)
             self._calls_sent += 1
             lines.append(self._line({"message": {"role": "assistant", "content": "", "tool_calls": [fields]}}))
         return b"".join(lines)
@@ -155,16 +144,17 @@ class OllamaAnswerWriter:
         if choice.calls:
             signed = dict([_signature(each.seal or "") for each in choice.thoughts if each.origin is Origin.GOOGLE])
             message["tool_calls"] = [
-                call_fields(call.id, call.name, call.arguments, index, signed)
+                call_fields(WholeCall(call.id, call.name, call.arguments, signed.get(call.id, "")), index)
                 for index, call in enumerate(choice.calls.values())
             ]
         return {"message": message}
 
 
-def call_fields(call_id: str, name: str, arguments: str, index: int, signatures: dict[str, str]) -> Fields:
+def call_fields(call: WholeCall, index: int) -> Fields:
     """A call as Ollama has it. Gemini's signature is beside it: clients that send calls back whole bring it along."""
-    call: Fields = {"id": call_id, "function": {"index": index, "name": name, "arguments": object_of(arguments)}}
-    return {**call, **beside_a_call(signatures[call_id])} if call_id in signatures else call
+    function = {"index": index, "name": call.name, "arguments": object_of(call.arguments)}
+    fields: Fields = {"id": call.id, "function": function}
+    return {**fields, **beside_a_call(call.signature)} if call.signature else fields
 
 
 def _signature(seal: str) -> tuple[str, str]:

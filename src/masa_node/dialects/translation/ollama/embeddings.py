@@ -14,9 +14,8 @@ import msgspec
 from masa_node.chat.errors import NotAnAnswer
 from masa_node.chat.request import DialectName
 from masa_node.dialects.fields import ABSENT, TEXT, is_error, read
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Conversation, Role, Text, Turn
-from masa_node.dialects.translation.events import Ended, Event, Failed, TextPiece, Tokens, Used
+from masa_node.dialects.translation.events import AnswerContext, Ended, Event, Failed, TextPiece, Tokens, Used
 from masa_node.dialects.translation.failures import error_frame, failure_of
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.wire import BodyReader, encode, given, read_answer

@@ -6,9 +6,9 @@ from masa_node.chat.errors import BrokenAnswer
 from masa_node.dialects.fields import ABSENT, TEXT, is_error, is_given, is_reason, read
 from masa_node.dialects.framing import event_of, is_heartbeat_name
 from masa_node.dialects.translation.calls import CallTracker
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     Citation,
     Ended,

@@ -4,9 +4,9 @@ from collections import Counter
 
 from masa_node.chat.request import DialectName
 from masa_node.dialects.translation.collecting import CallBlock, Choice, TextBlock, ThoughtBlock, collected
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,

@@ -10,8 +10,8 @@ from masa_node.dialects.translation.collecting import (
     ThoughtBlock,
     collected,
 )
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.events import (
+    AnswerContext,
     Begun,
     CallBegun,
     CallPiece,

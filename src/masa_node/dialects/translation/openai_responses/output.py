@@ -9,9 +9,8 @@ from masa_node.dialects.translation.collecting import (
     TextBlock,
     ThoughtBlock,
 )
-from masa_node.dialects.translation.context import AnswerContext
 from masa_node.dialects.translation.conversation import ChoiceMode, Conversation, Origin, Tool
-from masa_node.dialects.translation.events import Citation, Logprob, StopReason, Tokens
+from masa_node.dialects.translation.events import AnswerContext, Citation, Logprob, StopReason, Tokens
 from masa_node.dialects.translation.thoughts import sealed_for_caller
 from masa_node.dialects.translation.tools import input_of, schema_of
 from masa_node.dialects.translation.wire import encode

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from masa_node.chat.answer import Usage
-from masa_node.dialects.anthropic import Anthropic
 from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.formats.anthropic import Anthropic
 from tests.dialects import recorded
 from tests.dialects.recorded import compact, sse
 

@@ -4,7 +4,7 @@ import pytest
 
 from masa_node.chat.answer import Usage
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.openai_responses import OpenAiResponses
+from masa_node.dialects.formats.openai_responses import OpenAiResponses
 from tests.dialects import recorded
 from tests.dialects.recorded import sse
 

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from masa_node.chat.answer import Usage
-from masa_node.dialects.cloudflare import Cloudflare
 from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.formats.cloudflare import Cloudflare
 from tests.dialects import recorded
 from tests.dialects.chunking import follow
 from tests.dialects.recorded import sse

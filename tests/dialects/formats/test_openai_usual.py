@@ -1,4 +1,4 @@
-"""Whole answers read in one go are judged as the lenient reader judges them. Covers: `dialects/openai.py`."""
+"""Whole answers read in one go are judged as the lenient reader judges them. Covers: `dialects/formats/openai.py`."""
 
 from collections.abc import Sequence
 from unittest import mock
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
-from masa_node.dialects import openai
 from masa_node.dialects.choices import Choices, Endings
+from masa_node.dialects.formats import openai
 from masa_node.dialects.registry import DIALECTS
 
 USUAL = (

@@ -5,7 +5,7 @@ import pytest
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.openai import OpenAi
+from masa_node.dialects.formats.openai import OpenAi
 from masa_node.dialects.registry import DIALECTS
 from tests.dialects import recorded
 from tests.dialects.recorded import sse

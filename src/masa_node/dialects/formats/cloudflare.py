@@ -13,8 +13,14 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
+from masa_node.dialects.formats.openai import (
+    fault_of_choices,
+    is_about_an_end,
+    mark_of_choices,
+    mark_of_other,
+    note_usage,
+)
 from masa_node.dialects.framing import NOTHING, SSE, event_of
-from masa_node.dialects.openai import fault_of_choices, is_about_an_end, mark_of_choices, mark_of_other, note_usage
 
 _DONE = b"[DONE]"
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')

@@ -11,8 +11,8 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_error, is_given, read
+from masa_node.dialects.formats.openai import OpenAi, mark_of_error, mark_of_other
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
-from masa_node.dialects.openai import OpenAi, mark_of_error, mark_of_other
 
 # `response.done`: so Codex's own server has it at times, and Codex and others take it for `response.completed`.
 _ENDS = frozenset({"response.completed", "response.done", "response.incomplete", "response.cancelled"})

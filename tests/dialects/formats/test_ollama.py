@@ -4,7 +4,7 @@ import pytest
 
 from masa_node.chat.answer import Usage
 from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.ollama import Ollama
+from masa_node.dialects.formats.ollama import Ollama
 from tests.dialects import recorded
 
 DIALECT = Ollama()

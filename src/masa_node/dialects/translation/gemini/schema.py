@@ -1,0 +1,62 @@
+"""JSON Schema out of OpenAPI's, in which Google writes the arguments of functions and structured answers."""
+
+import msgspec
+
+from masa_node.dialects.translation.tools import schemas_in, tree_of
+from masa_node.dialects.translation.wire import encode
+
+_WORDS = (b'"type"', b'"nullable"', b'"propertyOrdering"', b'"property_ordering"')
+_ORDER = ("propertyOrdering", "property_ordering")
+_UNSPECIFIED = "type_unspecified"
+# Google's JSON has whole numbers of 64 bits as texts.
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_NOT_IN_JSON_SCHEMA = frozenset({"enum"})  # of `format`
+_SPELLINGS = {
+    "any_of": "anyOf",
+    "min_items": "minItems",
+    "max_items": "maxItems",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "min_properties": "minProperties",
+    "max_properties": "maxProperties",
+}
+
+
+def json_schema_of(schema: msgspec.Raw) -> msgspec.Raw:
+    """The same in the words of JSON Schema; the same bytes where there is nothing to change."""
+    if not any(word in bytes(schema) for word in _WORDS):
+        return schema
+    top = tree_of(schema)
+    is_changed = False
+    for tree in schemas_in(top):
+        for old, new in _SPELLINGS.items():
+            if old in tree:
+                tree[new] = tree.pop(old)
+                is_changed = True
+    for tree in schemas_in(top):  # again: what was spelt otherwise holds some
+        is_changed |= _has_changed(tree)
+    return msgspec.Raw(encode(top)) if is_changed else schema
+
+
+def _has_changed(tree: dict[str, object]) -> bool:
+    before = dict(tree)
+    for name in _ORDER:
+        tree.pop(name, None)
+    _set_type(tree)
+    if tree.get("format") in _NOT_IN_JSON_SCHEMA:
+        del tree["format"]
+    for name in _COUNTS:
+        count = tree.get(name)
+        if isinstance(count, str) and count.isascii() and count.isdecimal():
+            tree[name] = int(count)
+    return tree != before
+
+
+def _set_type(tree: dict[str, object]) -> None:
+    kind = tree.get("type")
+    kind = kind.lower() if isinstance(kind, str) else kind
+    is_nullable = isinstance(tree.get("nullable"), bool) and tree.pop("nullable")
+    if kind == _UNSPECIFIED:
+        del tree["type"]
+    elif isinstance(kind, str):
+        tree["type"] = [kind, "null"] if is_nullable else kind
