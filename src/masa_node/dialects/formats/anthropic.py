@@ -6,14 +6,13 @@ from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.chat.translation_errors import ThreadNotKept
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
+from masa_node.dialects.faults import is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, TEXT, TOKENS, is_empty, is_error, is_given, is_reason, read
-from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_heartbeat, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
 
 # From the vendor's error documentation.
 _ERROR_TYPE = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
@@ -106,21 +105,10 @@ def _kind_of(event: bytes) -> str:
     return event.decode() if event.startswith(_NAMES) else ""
 
 
-def _mark_of_other(event: bytes, data: bytes) -> Mark:
-    if is_bare_error(data):
-        return Mark.OVERLOOKED
-    is_noise = is_heartbeat_name(event) or is_heartbeat(data) or is_aside(data)
-    return Mark.NOISE if is_noise else Mark.ALIEN
-
-
-class Anthropic:
+class Anthropic(Dialect):
     """See the module."""
 
     name = DialectName.ANTHROPIC
-    framing = SSE
-    needs_end = True
-    needs_finish = False
-    end_is_piece = False
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
@@ -139,7 +127,7 @@ class Anthropic:
         envelope = read(data, _ENVELOPE)
         kind = (read(envelope.type, TEXT) if envelope is not None else None) or _kind_of(event)
         if envelope is None or not kind:
-            return _mark_of_other(event, data)
+            return mark_of_other(event, data)
         inner = read(envelope.message, _ENVELOPE)
         for source in (envelope, inner):
             if source is not None and is_given(source.usage):
@@ -161,15 +149,10 @@ class Anthropic:
                 choices.ended(0)
         return None
 
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
-
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""
-        kind = _ERROR_TYPE.get(error.status) or (
-            "api_error" if error.status >= _SERVER_FAULT else "invalid_request_error"
-        )
+        otherwise = "api_error" if error.status >= _SERVER_FAULT else "invalid_request_error"
+        kind = _ERROR_TYPE.get(error.status, otherwise)
         words: dict[str, object] = {"type": kind, "message": error.message}
         if error.code == ThreadNotKept.code:  # its SDKs look for it here, and send the conversation whole
             words["details"] = {"error_code": error.code}

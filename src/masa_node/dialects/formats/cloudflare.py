@@ -10,16 +10,10 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
-from masa_node.dialects.formats.openai import (
-    fault_of_choices,
-    is_about_an_end,
-    mark_of_choices,
-    mark_of_other,
-    note_usage,
-)
+from masa_node.dialects.formats.openai import fault_of_choices, is_about_an_end, mark_of_choices, note_usage
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 
 _DONE = b"[DONE]"
@@ -69,14 +63,10 @@ def _is_error(envelope: _Envelope) -> bool:
     return is_error(envelope.error) or is_error(envelope.errors) or bytes(envelope.success).strip(b'"') == b"false"
 
 
-class Cloudflare:
+class Cloudflare(Dialect):
     """See the module."""
 
     name = DialectName.CLOUDFLARE
-    framing = SSE
-    needs_end = True
-    needs_finish = False
-    end_is_piece = False
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
@@ -103,7 +93,7 @@ class Cloudflare:
         if event == b"error" or (envelope is not None and _is_error(envelope)):
             return Mark.ERROR
         if envelope is None or not _is_ours(envelope):
-            return mark_of_other(event, data, is_ours=False)
+            return mark_of_other(event, data)
         if is_given(envelope.usage):
             note_usage(envelope.usage, usage)
         if is_given(envelope.choices):
@@ -124,15 +114,7 @@ class Cloudflare:
         note_usage(result.usage, usage)
         return fault_of_choices(result.choices, choices)
 
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
-
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""
         listed = [{"code": _CODE.get(error.status, _INTERNAL), "message": error.message}]
         return msgspec.json.encode({"result": None, "success": False, "errors": listed, "messages": []})
-
-    def error_frame(self, error: ErrorText) -> bytes:
-        """See `Dialect`."""
-        return b"data: " + self.error_body(error) + b"\n\n"

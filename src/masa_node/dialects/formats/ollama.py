@@ -10,10 +10,10 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
+from masa_node.dialects.faults import no_answer
 from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.framing import NDJSON, is_aside, is_heartbeat
+from masa_node.dialects.framing import NDJSON
 
 _DONE = re.compile(rb'"done"\s*:\s*(?!false|null)')
 _IS_DONE = frozenset({b"true", b"1", b"1.0", b"yes", b"on", b"y", b"t"})  # as ollama-python reads it, in quotes or not
@@ -67,19 +67,11 @@ def _is_answer(whole: _Whole) -> bool:
     return _is_ours(whole) or any(bytes(field) for field in (whole.response, whole.done, *of_others))
 
 
-def _mark_of_other(line: bytes) -> Mark:
-    if is_bare_error(line):
-        return Mark.OVERLOOKED
-    return Mark.NOISE if is_heartbeat(line) or is_aside(line) else Mark.ALIEN
-
-
-class Ollama:
+class Ollama(Dialect):
     """See the module."""
 
     name = DialectName.OLLAMA
     framing = NDJSON
-    needs_end = True
-    needs_finish = False
     end_is_piece = True
 
     def plain_frames(self, frames: bytes) -> int:
@@ -99,7 +91,7 @@ class Ollama:
         if envelope is not None and is_error(envelope.error):
             return Mark.ERROR
         if envelope is None or not _is_ours(envelope):
-            return _mark_of_other(line)
+            return mark_of_other(b"", line)
         if bytes(envelope.done).strip(b'"').lower() not in _IS_DONE:
             return Mark.PIECE if _has_words(envelope) else Mark.META
         _note_usage(envelope, usage)
@@ -117,10 +109,6 @@ class Ollama:
             return "it is not done, so the answer was cut"
         _note_usage(envelope, usage)
         return None
-
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
 
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

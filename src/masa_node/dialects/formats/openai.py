@@ -12,10 +12,10 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, is_bare_error, no_answer
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
+from masa_node.dialects.faults import is_bare_error, no_answer
 from masa_node.dialects.fields import ABSENT, NULL_TEXT, TOKENS, UNREADABLE, Tokens, is_error, is_given, is_json, read
-from masa_node.dialects.framing import NOTHING, SSE, event_of, is_aside, is_heartbeat, is_heartbeat_name
+from masa_node.dialects.framing import NOTHING, SSE, event_of
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -24,13 +24,7 @@ _LIMIT = "length"
 _WHOLE_OBJECTS = frozenset({b'"chat.completion"', b'"text_completion"'})
 CUT = "not all of its choices have ended, so the answer was cut"
 
-_ERROR_TYPE = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-}
-_TOO_MANY = 429
+_ERROR_TYPE = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _SERVER_FAULT = 500
 
 
@@ -171,20 +165,9 @@ def mark_of_choices(raw: msgspec.Raw, choices: Choices | None) -> Mark:
 
 def fault_of_choices(raw: msgspec.Raw, choices: Choices | None) -> str | None:
     """Why a whole answer with these choices is none; with `choices` they are noted, and not judged."""
-    noted = choices if choices is not None else Choices()
+    noted = choices or Choices()
     noted.note_whole(raw)
     return CUT if choices is None and noted.are_cut_of_whole else None
-
-
-def mark_of_other(event: bytes, data: bytes, *, is_ours: bool) -> Mark:
-    """What a frame without a part of an answer is; `is_ours`: it is of the dialect."""
-    if is_bare_error(data):
-        return Mark.OVERLOOKED
-    if is_heartbeat_name(event) or is_heartbeat(data):
-        return Mark.NOISE
-    if is_ours:
-        return Mark.META
-    return Mark.NOISE if is_aside(data) else Mark.ALIEN
 
 
 def mark_of_error(error: msgspec.Raw, data: bytes) -> Mark:
@@ -203,7 +186,7 @@ def mark_without_answer(event: bytes, data: bytes, error: msgspec.Raw | None) ->
         return Mark.END
     if event == b"error" or (error is not None and is_error(error)):
         return mark_of_error(ABSENT if error is None else error, data)
-    return mark_of_other(event, data, is_ours=False) if error is None else None
+    return mark_of_other(event, data) if error is None else None
 
 
 def _mark_of_any(event: bytes, data: bytes, usage: Usage, choices: Choices | None) -> Mark:
@@ -219,14 +202,12 @@ def _mark_of_any(event: bytes, data: bytes, usage: Usage, choices: Choices | Non
     return mark_of_other(event, data, is_ours=is_given(envelope.object))
 
 
-class OpenAi:
+class OpenAi(Dialect):
     """See the module."""
 
     name = DialectName.OPENAI
-    framing = SSE
     needs_end = False
     needs_finish = True
-    end_is_piece = False
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
@@ -261,22 +242,10 @@ class OpenAi:
         note_usage(envelope.usage, usage)
         return fault_of_choices(envelope.choices, choices)
 
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
-
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""
-        if error.status >= _SERVER_FAULT:
-            kind = "server_error"
-        elif error.status == _TOO_MANY:
-            kind = "rate_limit_error"
-        else:
-            kind = _ERROR_TYPE.get(error.status, "invalid_request_error")
+        otherwise = "server_error" if error.status >= _SERVER_FAULT else "invalid_request_error"
+        kind = _ERROR_TYPE.get(error.status, otherwise)
         return msgspec.json.encode(
             {"error": {"message": error.message, "type": kind, "param": None, "code": error.code}}
         )
-
-    def error_frame(self, error: ErrorText) -> bytes:
-        """See `Dialect`."""
-        return b"data: " + self.error_body(error) + b"\n\n"

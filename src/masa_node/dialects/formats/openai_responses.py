@@ -8,10 +8,10 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.dialect import ErrorText, Mark, mark_of_other
+from masa_node.dialects.faults import no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.formats.openai import OpenAi, mark_of_error, mark_of_other
+from masa_node.dialects.formats.openai import OpenAi, mark_of_error
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
 
 # `response.done`: so Codex's own server has it at times, and Codex and others take it for `response.completed`.
@@ -137,13 +137,9 @@ class OpenAiResponses(OpenAi):
         if not (is_given(response.output) or (read(response.status, TEXT) or "") in _OVER):
             return no_answer(body, "the body has no `output`")
         _note_usage(response, usage)
-        noted = choices if choices is not None else Choices()
+        noted = choices or Choices()
         _note_items(response, noted)
         return "one of its items is still in progress, so the answer was cut" if noted.are_open else None
-
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
 
     def error_frame(self, error: ErrorText) -> bytes:
         """See `Dialect`."""

@@ -11,11 +11,11 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_status, error_text, is_bare_error, no_answer
-from masa_node.dialects.fields import ABSENT, TEXT, TOKENS, is_error, is_given, read
-from masa_node.dialects.formats.openai import OpenAi, mark_of_choices, mark_of_other, mark_without_answer
-from masa_node.dialects.framing import SSE, event_of
+from masa_node.dialects.dialect import Mark, mark_of_other
+from masa_node.dialects.faults import error_status, is_bare_error, no_answer
+from masa_node.dialects.fields import ABSENT, LIST, TEXT, TOKENS, is_error, is_given, read
+from masa_node.dialects.formats.openai import OpenAi, mark_of_choices, mark_without_answer
+from masa_node.dialects.framing import event_of
 
 _ENDS = (".completed", ".done")
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*+[\[{]")
@@ -43,7 +43,6 @@ class _Usage(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _NOT_AN_OBJECT = _Envelope()
 _USAGE = msgspec.json.Decoder(_Usage)
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _note_usage(raw: msgspec.Raw, usage: Usage) -> None:
@@ -68,18 +67,14 @@ def is_bytes(body: bytes) -> bool:
     return not _JSON_START.match(body) or bool(_STAGE_DIRECTION.match(body))
 
 
-class OpenAiMedia:
-    """See the module. With `takes_bytes` a whole answer may be a sound or a text, too."""
+class OpenAiMedia(OpenAi):
+    """See the module; errors are as in chat completions. With `takes_bytes` a whole answer may be a sound or a text."""
 
-    framing = SSE
-    needs_end = False
     needs_finish = False
-    end_is_piece = False
 
     def __init__(self, name: DialectName, *, takes_bytes: bool) -> None:
         self.name = name
         self._takes_bytes = takes_bytes
-        self._errors = OpenAi()
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`. Events are few and large."""
@@ -106,7 +101,7 @@ class OpenAiMedia:
             return None if body else no_answer(body, "the body is empty")
         envelope = read(body, _ENVELOPE)
         if envelope is None:
-            listed = read(body, _LIST)  # as some rerank servers answer
+            listed = read(body, LIST)  # as some rerank servers answer
             is_answer = bool(listed) and error_status(body) is None and not is_bare_error(body)
             return None if is_answer else no_answer(body, "the body is not a JSON object")
         if is_error(envelope.error) or is_bare_error(body):
@@ -114,24 +109,12 @@ class OpenAiMedia:
         _note_usage(envelope.usage, usage)
         return None
 
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
-
-    def error_body(self, error: ErrorText) -> bytes:
-        """See `Dialect`. As OpenAI's chat completions have it."""
-        return self._errors.error_body(error)
-
-    def error_frame(self, error: ErrorText) -> bytes:
-        """See `Dialect`."""
-        return self._errors.error_frame(error)
-
 
 def _mark_of_event(kind: str, event: bytes, data: bytes, choices: Choices | None) -> Mark:
     other = mark_of_other(event, data, is_ours=True)
     if kind in _FAILED or other in (Mark.OVERLOOKED, Mark.NOISE):
         return Mark.ERROR if kind in _FAILED else other
-    noted = choices if choices is not None else Choices()
+    noted = choices or Choices()
     if kind.endswith(_ENDS):
         noted.ended(0)
         return Mark.FINISH
