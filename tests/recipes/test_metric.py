@@ -15,13 +15,9 @@ TOY = MetricDoc("masa_toys_total", "counter", ("endpoint",), "Toys asked for.")
 class WithToy(Metrics):
     """What a commit that adds a metric would change."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._toys = self._counter(TOY)
-
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
-        self._toys.add(1, outcome.endpoint.value)
+        self._counters[TOY].add(1, outcome.endpoint.value)
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,8 @@ def configure(level: str, style: str, out: TextIO | None = None) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    _redirect("asyncio", _Forward(logging.WARNING))
+    library = logging.getLogger("asyncio")
+    library.handlers, library.propagate = [_Forward(logging.WARNING)], False
 
 
 class _Forward(logging.Handler):
@@ -116,12 +117,6 @@ def _printable(logger: object, name: str, event: MutableMapping[str, Any]) -> Mu
         if isinstance(value, str) and not value.isprintable() and key != "exception":
             event[key] = repr(value)
     return event
-
-
-def _redirect(name: str, handler: logging.Handler) -> None:
-    logger = logging.getLogger(name)
-    logger.handlers = [handler]
-    logger.propagate = False
 
 
 class _WhileRead:

@@ -105,25 +105,11 @@ class Metrics:
     """All metrics of one node."""
 
     def __init__(self) -> None:
-        self._families: list[Counter | Histogram | Gauge] = []
-        self._requests = self._counter(REQUESTS)
-        self._attempts = self._counter(ATTEMPTS)
-        self._races = self._counter(RACES)
-        self._hedges = self._counter(HEDGES)
-        self._losers = self._counter(LOSERS)
-        self._first_piece = self._histogram(FIRST_PIECE)
-        self._duration = self._histogram(DURATION)
-        self._pieces = self._counter(PIECES)
-        self._bytes_in = self._counter(BODY_BYTES)
-        self._bytes_out = self._counter(ANSWER_BYTES)
-        self._tokens = self._counter(TOKENS)
-        self._peer_requests = self._counter(PEER_REQUESTS)
-        self._peer_refusals = self._counter(PEER_REFUSALS)
-        self._key_requests = self._counter(KEY_REQUESTS)
-        self._key_tokens = self._counter(KEY_TOKENS)
+        docs = metric_docs()
+        self._counters = {doc: Counter(doc) for doc in docs if doc.kind == "counter"}
+        self._histograms = {doc: Histogram(doc) for doc in docs if doc.kind == "histogram"}
+        self._gauges = {doc: Gauge(doc) for doc in docs if doc.kind == "gauge"}
         self._keys: set[str] = set()
-        self._gauges = {doc: Gauge(doc) for doc in metric_docs() if doc.kind == "gauge"}
-        self._families += self._gauges.values()
         self._models: set[str] = set()
         self._rows: dict[_Labels, _Row] = {}
 
@@ -133,7 +119,7 @@ class Metrics:
 
     def peer_refused(self, code: str) -> None:
         """Count one chat request of a peer that came to no LLM."""
-        self._peer_refusals.add(1, code)
+        self._counters[PEER_REFUSALS].add(1, code)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one request."""
@@ -154,9 +140,9 @@ class Metrics:
             row.pieces += outcome.pieces
         if winner is None:
             for attempt in attempts:
-                self._attempts.add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
+                self._counters[ATTEMPTS].add(1, attempt.provider if attempt.is_local else PEER, attempt.result)
         if outcome.requester is not None:
-            self._peer_requests.add(1, outcome.error or NO_ERROR)
+            self._counters[PEER_REQUESTS].add(1, outcome.error or NO_ERROR)
         elif outcome.key != OWNER:
             self._count_key(outcome, outcome.error or NO_ERROR)
         if outcome.race is not None:
@@ -168,32 +154,23 @@ class Metrics:
             if len(self._keys) >= MAX_KEY_LABELS:
                 key = OTHER
             self._keys.add(key)
-        self._key_requests.add(1, key, error)
+        self._counters[KEY_REQUESTS].add(1, key, error)
         given, made = tokens_of(outcome)
-        self._key_tokens.add(given or 0, "input", key)
-        self._key_tokens.add(made or 0, "output", key)
+        self._counters[KEY_TOKENS].add(given or 0, "input", key)
+        self._counters[KEY_TOKENS].add(made or 0, "output", key)
 
     def _count_race(self, outcome: Outcome, rule: RaceMode) -> None:
-        self._races.add(1, rule.value)
-        self._hedges.add(outcome.hedges)
+        self._counters[RACES].add(1, rule.value)
+        self._counters[HEDGES].add(outcome.hedges)
         if outcome.served_by is not None:
-            self._losers.add(sum(attempt.result == CANCELLED for attempt in outcome.attempts))
+            self._counters[LOSERS].add(sum(attempt.result == CANCELLED for attempt in outcome.attempts))
 
     def render(self) -> bytes:
         """The exposition text."""
         self._add_up()
-        lines = [*process_lines(), *(line for family in self._families for line in family.lines())]
+        families: dict[MetricDoc, Counter | Histogram | Gauge] = {**self._counters, **self._histograms, **self._gauges}
+        lines = [*process_lines(), *(line for doc in metric_docs() for line in families[doc].lines())]
         return "".join(lines).encode()
-
-    def _counter(self, doc: MetricDoc) -> Counter:
-        counter = Counter(doc)
-        self._families.append(counter)
-        return counter
-
-    def _histogram(self, doc: MetricDoc) -> Histogram:
-        histogram = Histogram(doc)
-        self._families.append(histogram)
-        return histogram
 
     def _row_of(self, outcome: Outcome, winner: str | None) -> _Row:
         """The model's name may be of a caller's making: a row has that of a label."""
@@ -201,7 +178,9 @@ class Metrics:
         labels = outcome.endpoint, self._model_label(outcome), outcome.status, outcome.error, winner
         row = self._rows.get(labels)
         if row is None:
-            row = self._rows[labels] = _Row(self._first_piece.of(endpoint), self._duration.of(endpoint))
+            row = self._rows[labels] = _Row(
+                self._histograms[FIRST_PIECE].of(endpoint), self._histograms[DURATION].of(endpoint)
+            )
         return row
 
     def _add_up(self) -> None:
@@ -209,15 +188,15 @@ class Metrics:
         rows, self._rows = self._rows, {}
         for (at, model, status, error, winner), row in rows.items():
             endpoint = at.value
-            self._requests.add(row.requests, endpoint, model, str(status), error or NO_ERROR)
+            self._counters[REQUESTS].add(row.requests, endpoint, model, str(status), error or NO_ERROR)
             if winner is not None:
-                self._attempts.add(row.requests, winner, WON)
-            self._pieces.add(row.pieces, endpoint)
-            self._bytes_in.add(row.body_bytes, endpoint)
-            self._bytes_out.add(row.answer_bytes, endpoint)
+                self._counters[ATTEMPTS].add(row.requests, winner, WON)
+            self._counters[PIECES].add(row.pieces, endpoint)
+            self._counters[BODY_BYTES].add(row.body_bytes, endpoint)
+            self._counters[ANSWER_BYTES].add(row.answer_bytes, endpoint)
             for direction, tokens in (("input", row.input_tokens), ("output", row.output_tokens)):
                 if tokens:
-                    self._tokens.add(tokens, direction, model)
+                    self._counters[TOKENS].add(tokens, direction, model)
 
     def _model_label(self, outcome: Outcome) -> str:
         if outcome.model in self._models:
