@@ -57,7 +57,7 @@ class Aliasing:
 
     def is_alias(self, asked: str) -> bool:
         """May this name stand for another model?"""
-        return self.has_any and bool(self._aliases.targets_of(asked))
+        return bool(self._aliases.targets_of(asked))
 
     def offers(self) -> Offers:
         """All that can be asked for: models under their own names, then those that are aliases."""

@@ -119,7 +119,7 @@ class ChatEndpoints:
             self._access.enter(caller, request)
         except MasaError:
             return None  # which the task finds out, too, and tells
-        chat = PlainChat(request, caller, self._access, asked, reply, around)
+        chat = PlainChat(request, caller, self._access, reply, around)
         if chat.begin(way, row, over):
             return chat
         self._access.undo(caller)

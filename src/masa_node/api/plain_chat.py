@@ -37,15 +37,12 @@ class Around(msgspec.Struct, frozen=True):
 class PlainChat(Entry):
     """One request, as `Answering` (of its connection, and of what is under way), and as routing's `Host`."""
 
-    __slots__ = ("_access", "_around", "_asked", "_caller", "_over", "_plain", "_running", "_sink", "reply")
+    __slots__ = ("_access", "_around", "_caller", "_over", "_plain", "_running", "_sink", "reply")
 
-    def __init__(
-        self, request: Request, caller: Caller, access: Access, asked: HttpRequest, reply: Reply, around: Around
-    ) -> None:
+    def __init__(self, request: Request, caller: Caller, access: Access, reply: Reply, around: Around) -> None:
         Entry.__init__(self, request, None)  # `super()` is made for each call
         self._caller = caller
         self._access = access
-        self._asked = asked
         self.reply = reply
         self._around = around
         self._sink: ReplySink | None = None
@@ -64,7 +61,7 @@ class PlainChat(Entry):
         self._over = over
         self.task = self  # a circle, which `over` opens
         self._access.under_way.put(self)
-        self._asked.is_cancelled_when_gone = True
+        self.reply.request.is_cancelled_when_gone = True
         return True
 
     # ---- see `Answering`, of the connection and of what is under way ----
@@ -76,7 +73,7 @@ class PlainChat(Entry):
             self._running.get_loop().call_soon(self._running.cancel)
         elif self._plain is not None:
             self._plain.cancel()
-            if self.ended_by is not None and not self._asked.is_gone:
+            if self.ended_by is not None and not self.reply.request.is_gone:
                 self.go_on(self._tell(self.ended_by))
             else:
                 self.over()
@@ -122,14 +119,14 @@ class PlainChat(Entry):
         self._access.under_way.remove(self)
         self._access.leave(self._caller)
         self._around.bodies.give_back(len(self.request.body))
-        self._over(self._asked, self.reply, self)
+        self._over(self.reply, self)
 
     # ---- inside ----
 
     async def _run(self, rest: Coroutine[Any, Any, None]) -> None:
         try:
             with contextlib.suppress(asyncio.CancelledError):  # see `BoundedHttpProtocol`
-                await self._around.guarded(self._rest(rest), self._asked, self.reply)
+                await self._around.guarded(self._rest(rest), self.reply.request, self.reply)
         finally:  # not in the next turn: the next request of the connection has begun, and may be one too many of a key
             self._running = None
             self.over()

@@ -15,7 +15,6 @@ RACE_FORM = f"all or hedge, each may be followed by ;width=n with n from 1 to {M
 PRIVACY_FORM = ", ".join(Privacy)
 FORMAT_FORM = ", ".join(CHAT_DIALECTS)
 
-_PREFIX = b"x-masa-"
 _RACE_NAME = RACE.lower().encode()
 _PRIVACY_NAME = PRIVACY.lower().encode()
 _STRICT_NAME = STRICT.lower().encode()
@@ -34,7 +33,7 @@ def route_of(headers: Sequence[tuple[bytes, bytes]], race: RaceRule, privacy: Pr
     """
     said: dict[bytes, str] = {}
     for name, value in headers:
-        if name.startswith(_PREFIX) and name in (_RACE_NAME, _PRIVACY_NAME):
+        if name in (_RACE_NAME, _PRIVACY_NAME):
             if name in said:
                 raise BadHeader(f"{RACE if name == _RACE_NAME else PRIVACY} was sent twice. Send it once.")
             said[name] = value.decode("latin-1")
@@ -52,7 +51,7 @@ def is_strict(headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return False
     strict = _YES_OR_NO.get(said[-1].strip().lower())
     if strict is None:
-        raise BadHeader(f"{STRICT}: {_quoted(said[-1].decode('latin-1'))} is not understood. It may be: 1 or 0.")
+        raise _not_understood(STRICT, said[-1].decode("latin-1"), "1 or 0")
     return strict
 
 
@@ -65,7 +64,7 @@ def format_of(headers: Sequence[tuple[bytes, bytes]]) -> DialectName | None:
         raise BadHeader(f"{FORMAT} was sent twice, with different values. Send it once.")
     text = said.pop().decode("latin-1")
     if text not in CHAT_DIALECTS:
-        raise BadHeader(f"{FORMAT}: {_quoted(text)} is not understood. It may be: {FORMAT_FORM}.")
+        raise _not_understood(FORMAT, text, FORMAT_FORM)
     return DialectName(text)
 
 
@@ -73,14 +72,14 @@ def _race(text: str, default_width: int | None) -> RaceRule:
     match = _RACE.fullmatch(text.lower())
     width = int(match["width"]) if match and match["width"] else default_width
     if match is None or match["mode"] not in {*RaceMode} or (width is not None and not 0 < width <= MAX_WIDTH):
-        raise BadHeader(f"{RACE}: {_quoted(text)} is not understood. It may be: {RACE_FORM}.")
+        raise _not_understood(RACE, text, RACE_FORM)
     return RaceRule(RaceMode(match["mode"]), width)
 
 
 def _privacy(text: str, ceiling: Privacy) -> Privacy:
     said = text.strip().lower()
     if said not in {*Privacy}:
-        raise BadHeader(f"{PRIVACY}: {_quoted(text)} is not understood. It may be: {PRIVACY_FORM}.")
+        raise _not_understood(PRIVACY, text, PRIVACY_FORM)
     privacy = Privacy(said)
     if _FROM_TIGHT_TO_LOOSE.index(privacy) > _FROM_TIGHT_TO_LOOSE.index(ceiling):
         raise BadHeader(
@@ -90,5 +89,5 @@ def _privacy(text: str, ceiling: Privacy) -> Privacy:
     return privacy
 
 
-def _quoted(text: str) -> str:
-    return repr(text[:_MAX_SHOWN_CHARS])
+def _not_understood(name: str, text: str, form: str) -> BadHeader:
+    return BadHeader(f"{name}: {text[:_MAX_SHOWN_CHARS]!r} is not understood. It may be: {form}.")

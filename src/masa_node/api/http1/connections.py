@@ -25,7 +25,7 @@ class Answering(Protocol):
         ...
 
 
-Over = Callable[[HttpRequest, Reply, Answering], None]
+Over = Callable[[Reply, Answering], None]
 
 
 class WithoutTask(Protocol):

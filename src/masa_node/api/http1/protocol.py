@@ -45,11 +45,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._is_reading = True
         self._source = ""
         # what is being answered, and what waits for that
-        self._request: HttpRequest | None = None
         self._reply: Reply | None = None
         self._task: Answering | None = None
-        self._is_new = False  # is nothing at work on the request yet?
-        self._pipeline: deque[tuple[HttpRequest, Reply]] = deque()
+        self._is_new = False  # is nothing at work on it yet?
+        self._pipeline: deque[Reply] = deque()
         # whether the caller reads
         self._drained: asyncio.Future[None] | None = None
         self._stalled_since_s: float | None = None
@@ -132,10 +131,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
         request = HttpRequest(incoming.head, length, self._body_is_wanted, body)
         reply = Reply(request, self, self.writer, incoming.is_http10, incoming.keep)
         request.expects_continue = incoming.expects_continue
-        if self._request is None:
-            self._request, self._reply, self._is_new = request, reply, True
+        if self._reply is None:
+            self._reply, self._is_new = reply, True
         else:
-            self._pipeline.append((request, reply))
+            self._pipeline.append(reply)
         return request
 
     # ---- what requests and answers call ----
@@ -164,7 +163,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def reply_is_over(self, *, keep: bool) -> None:
         """All of an answer is written. The next one's turn, or the rest of the body is dropped, or it idles."""
-        self._request = self._reply = None
+        self._reply = None
         self.since_s = self._loop.time()
         if self._lingers:
             return
@@ -174,16 +173,16 @@ class BoundedHttpProtocol(asyncio.Protocol):
         if not self._is_reading:
             self._read_on()
         if self._pipeline:
-            self._request, self._reply = self._pipeline.popleft()
+            self._reply = self._pipeline.popleft()
             self._is_new = True
             self._begin()
         else:
             self._wait_until(self.since_s + (HEAD_TIMEOUT_S if self._reader.in_head else self._all.keep_alive_s))
 
     def _body_is_wanted(self) -> None:
-        request = self._request
-        if request is not None and request.expects_continue:
-            request.expects_continue = False
+        reply = self._reply
+        if reply is not None and reply.request.expects_continue:
+            reply.request.expects_continue = False
             self.writer.write(_CONTINUE)
         self._read_on()
 
@@ -196,9 +195,10 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def _begin(self) -> None:
         """Have the request answered: by calls, or by a task, or in a moment, when its body has come."""
-        request, reply, by_calls = self._request, self._reply, self._all.by_calls
-        if request is None or reply is None:
+        reply, by_calls = self._reply, self._all.by_calls
+        if reply is None:
             return
+        request = reply.request
         answering: Answering | None = None
         if by_calls is not None and request.is_whole:
             answering = by_calls.begin(request, reply, self._is_over)
@@ -206,17 +206,17 @@ class BoundedHttpProtocol(asyncio.Protocol):
             self._all.bodies.add(self)
             return
         if answering is None:
-            self._start(request, reply)
+            self._start(reply)
             return
         self._is_new = False
         self._task = answering
         self._all.tasks.add(answering)
 
-    def _start(self, request: HttpRequest, reply: Reply) -> None:
+    def _start(self, reply: Reply) -> None:
         self._is_new = False
-        task = self._task = self._loop.create_task(self._run(request, reply))
+        task = self._task = self._loop.create_task(self._run(reply))
         self._all.tasks.add(task)
-        task.add_done_callback(partial(self._is_over, request, reply))
+        task.add_done_callback(partial(self._is_over, reply))
 
     @staticmethod
     def _is_soon_whole(request: HttpRequest) -> bool:
@@ -228,26 +228,26 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """See `Waiting`: if the body is not here yet, a task waits for it."""
         del now_s
         self._all.bodies.discard(self)
-        if self._is_new and self._request is not None and self._reply is not None:
-            self._start(self._request, self._reply)
+        if self._is_new and self._reply is not None:
+            self._start(self._reply)
 
-    async def _run(self, request: HttpRequest, reply: Reply) -> None:
+    async def _run(self, reply: Reply) -> None:
         # A task that ends as cancelled keeps the error, and with it frames that lead back to the task: a circle that
         # Python 3.11 never frees. Nobody awaits this one, so the cancelling ends here.
         with contextlib.suppress(asyncio.CancelledError):
-            await self._all.app(request, reply)
+            await self._all.app(reply.request, reply)
 
-    def _is_over(self, request: HttpRequest, reply: Reply, task: Answering) -> None:
+    def _is_over(self, reply: Reply, task: Answering) -> None:
         self._all.task_is_over(task)
         if self._task is task:
             self._task = None  # it leads back here
-        if not (reply.is_complete or request.is_gone):
+        if not (reply.is_complete or reply.request.is_gone):
             self._cut(reply)
 
     def _cut(self, reply: Reply) -> None:
         """The application has ended, or was cancelled at the end of the node, before the answer was whole."""
         reply.flush()
-        self._request = self._reply = None
+        self._reply = None
         if not reply.has_begun:
             self.writer.write(STOPPING)
         if reply.needs_reset:
@@ -263,11 +263,11 @@ class BoundedHttpProtocol(asyncio.Protocol):
         self._pipeline.clear()
         if self._is_new:
             self.look(0.0)  # whoever answers is told
-        request, task = self._request, self._task
-        self._request = self._reply = self._task = None
-        if request is not None:
-            request.lose()
-            if request.is_cancelled_when_gone and task is not None:
+        reply, task = self._reply, self._task
+        self._reply = self._task = None
+        if reply is not None:
+            reply.request.lose()
+            if reply.request.is_cancelled_when_gone and task is not None:
                 task.cancel()
         self._wake_writer()
 
@@ -289,7 +289,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close it if nothing is being answered."""
-        if self._request is None and not self._lingers:
+        if self._reply is None and not self._lingers:
             self.close()
 
     def _end(self) -> None:
@@ -362,7 +362,7 @@ class BoundedHttpProtocol(asyncio.Protocol):
         if self._transport.is_closing():
             is_stuck = self._transport.get_write_buffer_size() >= self._unsent_bytes
             (self.abort if is_stuck else self.close)()
-        elif self._request is not None:  # the next request waits for its turn, perhaps because we do not read
+        elif self._reply is not None:  # the next request waits for its turn, perhaps because we do not read
             self._wait_for(HEAD_TIMEOUT_S)
         elif self._reader.in_head and not self._lingers:
             self._refuse(HEAD_TOO_SLOW)
@@ -376,10 +376,9 @@ class BoundedHttpProtocol(asyncio.Protocol):
         """What it is in the middle of; nobody without a key where one is needed is in the middle of anything."""
         if self._lingers or self._transport.is_closing():
             return ConnectionState.ANSWERED
-        request = self._request
-        if request is None or not request.is_admitted:
+        if self._reply is None or not self._reply.request.is_admitted:
             return ConnectionState.IDLE
-        if not request.is_whole:
+        if not self._reply.request.is_whole:
             return ConnectionState.SENDING
         stalled_s = 0.0 if self._stalled_since_s is None else self._loop.time() - self._stalled_since_s
         return ConnectionState.STALLED if stalled_s > FLUSH_STALL_S else ConnectionState.WORKED_ON

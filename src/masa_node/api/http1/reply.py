@@ -54,7 +54,7 @@ class Reply:
     writer's `is_paused` is true while the caller reads too slowly. `keep`: may another request follow?
     """
 
-    _request: HttpRequest
+    request: HttpRequest
     _connection: Written
     _writer: Writer
     is_http10: bool
@@ -63,12 +63,11 @@ class Reply:
     has_begun: bool = False
     is_complete: bool = False
     _head: bytes = b""  # it goes out with what follows it: every write is a packet
-    _is_chunked: bool = False
 
     @property
     def is_paused(self) -> bool:
         """Would what is given now have to wait for the caller to read?"""
-        return self._writer.is_paused and not self._request.is_gone
+        return self._writer.is_paused and not self.request.is_gone
 
     @property
     def needs_reset(self) -> bool:
@@ -94,9 +93,9 @@ class Reply:
 
         `lines` are those of all headers, its length among them, which nobody has to `amend`.
         """
-        if self._request.is_gone:
+        if self.request.is_gone:
             return
-        has_body = self._request.head.method != "HEAD" and status != _NOT_MODIFIED
+        has_body = self.request.head.method != "HEAD" and status != _NOT_MODIFIED
         self._writer.write(self._head_of(status, lines, b"\r\n", body[:most_bytes] if has_body else b""))
         if most_bytes is None or not has_body:
             self.is_complete = True
@@ -112,18 +111,18 @@ class Reply:
     def piece(self, data: bytes) -> Awaitable[None]:
         """More of it, at least a byte."""
         writer = self._writer
-        if self._request.is_gone:
+        if self.request.is_gone:
             return WRITTEN
         if writer.is_paused:
             return self._when_drained(partial(self.piece, data))
         head, self._head = self._head, b""
-        writer.write(b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._is_chunked else head + data)
+        writer.write(head + data if self.is_http10 else b"%b%x\r\n%b\r\n" % (head, len(data), data))
         return WRITTEN
 
     @property
     def chunks(self) -> Writer | None:
         """What more of it may be written to, chunks and all, once its first piece was given; None where it has none."""
-        return self._writer if self._is_chunked and not self._head else None
+        return self._writer if self.has_begun and not (self.is_http10 or self._head) else None
 
     def end(self) -> Awaitable[None]:
         """That was all of it."""
@@ -134,7 +133,7 @@ class Reply:
 
     def flush(self) -> None:
         """Write the head, if no piece followed it: the answer is about to be cut."""
-        if self._head and not self._request.is_gone:
+        if self._head and not self.request.is_gone:
             self._writer.write(self._head)
         self._head = b""
 
@@ -155,21 +154,20 @@ class Reply:
         for at in range(PART_BYTES, len(body), PART_BYTES):
             await asyncio.sleep(0)
             await self._drained(is_whole=True)
-            if self._request.is_gone:
+            if self.request.is_gone:
                 return
             self._writer.write(body[at : at + PART_BYTES])
-        if not self._request.is_gone:
+        if not self.request.is_gone:
             self._complete()
 
     def _begin(self, status: int, headers: RawHeaders) -> None:
-        self._is_chunked = not self.is_http10
-        last = b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n"
+        last = b"\r\n" if self.is_http10 else b"transfer-encoding: chunked\r\n\r\n"
         self._head = self._head_of(status, self._lines_of(headers), last)
 
     def _end(self) -> None:
-        if self._request.is_gone:
+        if self.request.is_gone:
             return
-        if self._is_chunked:
+        if not self.is_http10:
             self._writer.write(self._head + b"0\r\n\r\n")
         elif self._head:
             self._writer.write(self._head)
@@ -188,7 +186,7 @@ class Reply:
     def _head_of(self, status: int, lines: bytes, last: bytes, body: bytes = b"") -> bytes:
         self.has_begun = True
         # Of a body that still comes nobody can tell where it ends, and the next request begins.
-        self.keep = self.keep and self._request.is_whole and not self._connection.is_last
+        self.keep = self.keep and self.request.is_whole and not self._connection.is_last
         end = last if self.keep else b"connection: close\r\n" + last
         first = _FIRST_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         return b"".join((first, self._connection.standard_lines(), lines, end, body))
