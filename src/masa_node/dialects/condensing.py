@@ -9,8 +9,6 @@ from typing import TypeVar
 
 # ---- condensing ----
 
-# A large JSON text as a small one of the same shape, in steps: so nobody's megabytes hold the event loop.
-#
 # msgspec reads a megabyte in 1 to 10 ms, whatever stands in it, and cannot stop in between. What is larger than
 # LARGE_BYTES is first condensed: objects and lists below a depth are left empty, long texts and runs of numbers are
 # cut. What readers look for (names, flags, reasons, usage, words of an error) stays. Only what is left is validated.
@@ -67,7 +65,7 @@ def condensed(data: bytes, depth: int) -> Steps[bytes | None]:
             joined.append(b"".join(out))
             out.clear()
         found = _STRUCTURE.search(data, at, at + STEP_BYTES)
-        end = found.start() if found is not None else (yield from _end_of_run(data, at))
+        end = found.start() if found is not None else (yield from next_of(_STRUCTURE, data, at))
         is_many = before > 0
         out.append(_short_run(data, at, end, _FEW_BYTES_OF_RUN if is_many else _MAX_RUN_BYTES))
         if end == len(data):
@@ -96,10 +94,10 @@ def at_once(steps: Steps[T]) -> T:
             return result
 
 
-def _end_of_run(data: bytes, at: int) -> Steps[int]:
-    """Where the next text, object or list begins or ends."""
+def next_of(signs: re.Pattern[bytes], data: bytes, at: int) -> Steps[int]:
+    """Where the next one of these signs is; the end of the data if there is none."""
     while at < len(data):
-        found = _STRUCTURE.search(data, at, at + STEP_BYTES)
+        found = signs.search(data, at, at + STEP_BYTES)
         if found is not None:
             return found.start()
         at += STEP_BYTES
@@ -279,8 +277,6 @@ def _lowest(brackets: bytes) -> int:
 
 # ---- splitting ----
 
-# The parts of a large JSON list or object as they were written, in steps: so nobody's megabytes hold the event loop.
-#
 # msgspec makes an object of each part, however many there are, in one go: of 16 MB it made a gigabyte. Here the first
 # parts are cut out, and the rest is not looked at. Nothing is validated: the reader of a part does that.
 

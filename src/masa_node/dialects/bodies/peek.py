@@ -9,13 +9,11 @@ import msgspec
 
 from masa_node.chat.errors import BadJson, BadModel, CallerError
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.condensing import MAX_PARTS, STEP_BYTES, Steps, at_once, end_of_text, parts_of, spans_of
+from masa_node.dialects.condensing import MAX_PARTS, Steps, at_once, end_of_text, next_of, parts_of, spans_of
 from masa_node.dialects.fields import ABSENT, BOM, FIELDS, TEXT, UNREADABLE, decode, read
 
 # ---- repeated ----
 
-# Is there but one way to read which model a request is for, and whether it streams? Pure.
-#
 # Of a field that is there twice Python, JavaScript and Go take the last, others the first or none; Go's decoder, which
 # Ollama uses, takes `Model` for `model`. What an LLM server could read in another way than this node is refused: it
 # might be for another model than the one that was looked up. The same value twice, and other fields twice, harm nobody.
@@ -115,8 +113,6 @@ def _read(value: bytes) -> str | bytes:
 
 # ---- peek ----
 
-# Reads what routing must know out of a request body, and nothing else: the model's name, and whether it streams.
-#
 # One pass of msgspec over the bytes; of all but small bodies nothing else becomes an object (100 kB in about 0.1 ms).
 
 SMALL_BYTES = 12 * 1024
@@ -229,9 +225,9 @@ def is_model(text: str) -> bool:
 
 _NAMES = frozenset({"model"})
 _NAMES_AT_OLLAMA = frozenset({"model", "name"})
-_LONGEST_KEY_BYTES = 64  # `"model"` with each letter written as an escape has 32
+_LONGEST_KEY_BYTES = 96  # `"stream_options"` with each letter written as an escape has 86
 _LONGEST_NAME_BYTES = 12 * MAX_MODEL_CHARS + 2  # each of its characters as two escapes, and quotes
-_FIELDS_PER_STEP = 1_000
+FIELDS_PER_STEP = 1_000
 _NO_SPACE = re.compile(rb"[^ \t\n\r]")
 
 
@@ -259,9 +255,9 @@ def _renamed(data: bytes, names: frozenset[str], asked: str | None, model: str) 
     kept_to = 0
     spans = (yield from spans_of(content, 2 * MAX_PARTS)) or []  # a body that was read has no more
     for number, (begin, _) in enumerate(spans, 1):
-        if not number % _FIELDS_PER_STEP:
+        if not number % FIELDS_PER_STEP:
             yield
-        start = yield from _value_at(content, begin, names)
+        start = yield from value_at(content, begin, names)
         if content[start : start + 1] != b'"':
             continue
         stop = yield from end_of_text(content, start)
@@ -273,21 +269,14 @@ def _renamed(data: bytes, names: frozenset[str], asked: str | None, model: str) 
     return b"".join([*pieces, uncopied[kept_to:]])
 
 
-def _value_at(data: bytes, begin: int, names: frozenset[str]) -> Steps[int]:
-    """Where the value of this field begins, if it has one of these names; else beyond the data."""
-    key_at = yield from _past_spaces(data, begin)
+def value_at(data: bytes, begin: int, names: frozenset[str]) -> Steps[int]:
+    """Where the value of this field begins, if it has one of these names, however it is written; else beyond the data.
+
+    `names` are in lower case, and none is longer than `stream_options`.
+    """
+    key_at = yield from next_of(_NO_SPACE, data, begin)
     key_end = yield from end_of_text(data, key_at)
     if key_end - key_at > _LONGEST_KEY_BYTES or (read(data[key_at:key_end], TEXT) or "").casefold() not in names:
         return len(data)
-    colon_at = yield from _past_spaces(data, key_end)
-    return (yield from _past_spaces(data, colon_at + 1))
-
-
-def _past_spaces(data: bytes, at: int) -> Steps[int]:
-    while at < len(data):
-        found = _NO_SPACE.search(data, at, at + STEP_BYTES)
-        if found is not None:
-            return found.start()
-        at += STEP_BYTES
-        yield
-    return len(data)
+    colon_at = yield from next_of(_NO_SPACE, data, key_end)
+    return (yield from next_of(_NO_SPACE, data, colon_at + 1))
