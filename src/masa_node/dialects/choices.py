@@ -1,4 +1,6 @@
-"""The parts of one answer that each have an end of their own, and how servers end their streams. Pure."""
+"""The parts of one answer that each have an end of their own (OpenAI's choices, the items of a response), and how
+servers end their streams. Pure.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,8 +10,6 @@ import msgspec
 from masa_node.dialects.fields import ABSENT, FIELDS, is_empty, is_given, is_reason, read
 
 # ---- choices ----
-
-# The parts of one answer that each have an end of their own: OpenAI's choices, the items of a response.
 
 MAX_CHOICES = 2048  # OpenAI takes at most 128 of a request, and 2048 prompts in one
 

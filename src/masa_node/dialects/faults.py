@@ -9,21 +9,17 @@ from masa_node.dialects.fields import ABSENT, LIST, TEXT, is_empty, is_error, is
 
 # ---- quoting ----
 
-# The beginning of what somebody sent, as it may be shown: their own words help more than any of ours.
-
 MAX_QUOTED_CHARS = 200
 
 
 def quoted(data: bytes) -> str:
-    """One line, printable, short, in quotes; "an empty body" if there is no text."""
+    """The beginning of what somebody sent: one line, printable, in quotes; "an empty body" if there is no text."""
     text = " ".join(data[: MAX_QUOTED_CHARS * 4].decode("utf-8", "replace").split())
     return repr(text[:MAX_QUOTED_CHARS]) if text else "an empty body"
 
 
 # ---- faults ----
 
-# What an error says, whoever words it: its text and the HTTP status that it stands for.
-#
 # Servers put errors into answers with status 200, each in a shape of its own: `{"error": {...}}`, `{"object": "error"}`
 # (older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
 

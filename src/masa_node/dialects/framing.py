@@ -11,8 +11,6 @@ from masa_node.dialects.fields import BOM, FIELDS, TEXT, is_empty, read
 
 # ---- framing ----
 
-# Where one frame ends and the next begins: server-sent events and newline-delimited JSON.
-#
 # Chunks and frames are unrelated: one chunk may hold several frames, a frame may span chunks and be cut anywhere,
 # also inside a UTF-8 character.
 

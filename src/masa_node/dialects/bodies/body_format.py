@@ -85,16 +85,13 @@ def body_format(body: bytes) -> BodyFormat:
     fields: dict[str, msgspec.Raw] = _NOTHING if known is None else msgspec.structs.asdict(known)
     names = {name for name, value in fields.items() if is_given(value)}
     stream = bytes(fields.get("stream", ABSENT))
+    if "input" in names and names.isdisjoint(("messages", "prompt")):
+        return BodyFormat(DialectName.OPENAI_RESPONSES, stream=stream)
+    found = _of_names(names)
     if "messages" in names:
-        found = _of_names(names) | _of_messages(fields["messages"]) | _of_tools(fields)
+        found |= _of_messages(fields["messages"]) | _of_tools(fields)
         if "system" in names:
             found.add(DialectName.ANTHROPIC)
-    elif "prompt" in names:
-        found = _of_names(names)
-    elif "input" in names:
-        return BodyFormat(DialectName.OPENAI_RESPONSES, stream=stream)
-    else:
-        found = _of_names(names)
     said = None if not found else found.pop() if len(found) == 1 else DialectName.OLLAMA
     return BodyFormat(said, "prompt" in names and "messages" not in names, stream)
 

@@ -3,8 +3,6 @@
 Newer models stream OpenAI chunks on the same path, and their whole answers hold `choices` inside `result`.
 """
 
-import re
-
 import msgspec
 
 from masa_node.chat.answer import Usage
@@ -13,11 +11,9 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
-from masa_node.dialects.formats.openai import fault_of_choices, is_about_an_end, mark_of_choices, note_usage
+from masa_node.dialects.formats.openai import DONE, USAGE, fault_of_choices, is_about_an_end, mark_of_choices, note_usage
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 
-_DONE = b"[DONE]"
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 # From the vendor's error table, nearest to the HTTP status; 3040 is "out of capacity".
 _CODE = {400: 5004, 401: 10000, 403: 5018, 404: 5007, 405: 5005, 408: 3007, 413: 3006, 429: 3040, 503: 3040, 504: 3007}
 _INTERNAL = 5000
@@ -72,12 +68,12 @@ class Cloudflare(Dialect):
         """See `Dialect`."""
         count = SSE.count(frames)
         is_odd = (
-            frames.count(_DONE)
+            frames.count(DONE)
             or frames.count(b"error")
             or frames.count(b'"success"')
             or frames.count(b'"response":') + frames.count(b'"choices"') != count
             or is_about_an_end(frames)
-            or _USAGE.search(frames)
+            or USAGE.search(frames)
         )
         return 0 if is_odd else count
 
@@ -87,7 +83,7 @@ class Cloudflare(Dialect):
         data = data.strip()
         if not data or (not event and data in NOTHING):
             return Mark.NOISE
-        if data == _DONE:
+        if data == DONE:
             return Mark.END
         envelope = read(data, _ENVELOPE)
         if event == b"error" or (envelope is not None and _is_error(envelope)):

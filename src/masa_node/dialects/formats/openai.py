@@ -18,8 +18,8 @@ from masa_node.dialects.fields import ABSENT, NULL_TEXT, TOKENS, UNREADABLE, Tok
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 
 # Inside a JSON string the quotes would be escaped, so these cannot match a model's words.
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_DONE = b"[DONE]"
+USAGE = re.compile(rb'"usage"\s*:\s*\{')
+DONE = b"[DONE]"
 _LIMIT = "length"
 _WHOLE_OBJECTS = frozenset({b'"chat.completion"', b'"text_completion"'})
 CUT = "not all of its choices have ended, so the answer was cut"
@@ -182,7 +182,7 @@ def mark_without_answer(event: bytes, data: bytes, error: msgspec.Raw | None) ->
     """
     if not data or (not event and data in NOTHING):
         return Mark.NOISE
-    if data == _DONE:
+    if data == DONE:
         return Mark.END
     if event == b"error" or (error is not None and is_error(error)):
         return mark_of_error(ABSENT if error is None else error, data)
@@ -211,17 +211,17 @@ class OpenAi(Dialect):
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
-        if frames.count(_DONE) or frames.count(b"error") or is_about_an_end(frames):
+        if frames.count(DONE) or frames.count(b"error") or is_about_an_end(frames):
             return 0
         count = SSE.count(frames)
         if frames.count(b'"choices"') != count:  # else there may be a comment or a heartbeat
             return 0
-        return 0 if frames.count(b'"usage"') and _USAGE.search(frames) else count
+        return 0 if frames.count(b'"usage"') and USAGE.search(frames) else count
 
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         event, data = event_of(frame)
-        if data == _DONE:
+        if data == DONE:
             return Mark.END
         if choices is not None and not event and len(data) < _LONG_FRAME_BYTES:
             usual = _mark_of_usual(data, usage, choices)

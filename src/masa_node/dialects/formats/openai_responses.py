@@ -11,7 +11,7 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import ErrorText, Mark, mark_of_other
 from masa_node.dialects.faults import no_answer
 from masa_node.dialects.fields import ABSENT, FIELDS, LIST, TEXT, TOKENS, is_empty, is_error, is_given, read
-from masa_node.dialects.formats.openai import OpenAi, mark_of_error
+from masa_node.dialects.formats.openai import DONE, OpenAi, mark_of_error
 from masa_node.dialects.framing import NOTHING, SSE, event_of, is_heartbeat_name
 
 # `response.done`: so Codex's own server has it at times, and Codex and others take it for `response.completed`.
@@ -24,7 +24,6 @@ _BEGUN = frozenset(
 _WORDLESS = frozenset({"id", "type", "role", "status", "annotations", "logprobs"})
 _BEGIN = b"event: response."
 _NOT_PLAIN = (b"error", b"response.failed", *(name.encode() for name in _ENDS))
-_DONE = b"[DONE]"
 _OVER = frozenset({"completed", "incomplete"})
 _OURS = "response."
 _OTHERS = ("message_", "content_block_")  # Anthropic's
@@ -114,7 +113,7 @@ class OpenAiResponses(OpenAi):
         data = data.strip()
         if not data or (not event and data in NOTHING):
             return Mark.NOISE
-        if data == _DONE:
+        if data == DONE:
             return Mark.CUT
         fields = read(data, _RESPONSE) or _NONE
         kind = read(fields.type, TEXT) or event.decode("utf-8", "replace")
