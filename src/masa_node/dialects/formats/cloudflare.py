@@ -11,7 +11,14 @@ from masa_node.dialects.choices import Choices
 from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
 from masa_node.dialects.faults import error_text, no_answer
 from masa_node.dialects.fields import ABSENT, is_empty, is_error, is_given, read
-from masa_node.dialects.formats.openai import DONE, USAGE, fault_of_choices, is_about_an_end, mark_of_choices, note_usage
+from masa_node.dialects.formats.openai import (
+    DONE,
+    USAGE,
+    fault_of_choices,
+    is_about_an_end,
+    mark_of_choices,
+    note_usage,
+)
 from masa_node.dialects.framing import NOTHING, SSE, event_of
 
 # From the vendor's error table, nearest to the HTTP status; 3040 is "out of capacity".

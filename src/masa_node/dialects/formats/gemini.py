@@ -8,10 +8,10 @@ import msgspec
 from masa_node.chat.answer import Usage
 from masa_node.chat.request import DialectName
 from masa_node.dialects.choices import Choices
-from masa_node.dialects.dialect import ErrorText, Mark
-from masa_node.dialects.faults import error_text, no_answer
+from masa_node.dialects.dialect import Dialect, ErrorText, Mark, mark_of_other
+from masa_node.dialects.faults import no_answer
 from masa_node.dialects.fields import ABSENT, TOKENS, is_error, is_given, read
-from masa_node.dialects.framing import SSE, event_of, is_heartbeat
+from masa_node.dialects.framing import event_of
 
 # Google's names for statuses (google.rpc.Code), by which its clients tell what to do.
 _STATUS = {
@@ -64,14 +64,12 @@ def error_of(status: int, message: str) -> dict[str, object]:
     return {"error": {"code": status, "message": message, "status": status_name(status)}}
 
 
-class Gemini:
+class Gemini(Dialect):
     """See the module."""
 
     name = DialectName.GEMINI
-    framing = SSE
     needs_end = False
     needs_finish = True
-    end_is_piece = False
 
     def plain_frames(self, frames: bytes) -> int:
         """See `Dialect`."""
@@ -81,18 +79,17 @@ class Gemini:
     def mark(self, frame: bytes, usage: Usage, choices: Choices | None = None) -> Mark:
         """See `Dialect`."""
         del choices
-        _, data = event_of(frame)
+        event, data = event_of(frame)
         data = data.strip()
-        if not data or is_heartbeat(data):
+        if not data:
             return Mark.NOISE
         envelope = read(data, _ENVELOPE)
-        if envelope is None:
-            return Mark.ALIEN
-        if is_error(envelope.error):
+        if envelope is not None and is_error(envelope.error):
             return Mark.ERROR
+        if envelope is None or not envelope.candidates:
+            is_ours = envelope is not None and (envelope.candidates is not None or envelope.usage_metadata is not None)
+            return mark_of_other(event, data, is_ours=is_ours)
         _note_usage(envelope, usage)
-        if not envelope.candidates:
-            return Mark.META if envelope.candidates is not None or envelope.usage_metadata else Mark.ALIEN
         return Mark.FINISH if any(is_given(each.finish_reason) for each in envelope.candidates) else Mark.PIECE
 
     def fault_of_whole(self, body: bytes, usage: Usage, choices: Choices | None = None) -> str | None:
@@ -106,17 +103,9 @@ class Gemini:
         _note_usage(envelope, usage)
         return None
 
-    def error_message(self, body: bytes) -> str | None:
-        """See `Dialect`."""
-        return error_text(body)
-
     def error_body(self, error: ErrorText) -> bytes:
         """See `Dialect`."""
         return msgspec.json.encode(error_of(error.status, error.message))
-
-    def error_frame(self, error: ErrorText) -> bytes:
-        """See `Dialect`."""
-        return b"data: " + self.error_body(error) + b"\n\n"
 
 
 def _note_usage(envelope: _Envelope, usage: Usage) -> None:
