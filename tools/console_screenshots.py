@@ -42,10 +42,15 @@ def chromium() -> str | None:
     return shutil.which("chromium")  # Debian's; others have it by this name, too
 
 
+# As root it cannot have its sandbox; it sees pages of this machine alone. A process for each page would take as long to
+# start as the page to be drawn.
+OPTIONS = ("--no-sandbox", "--renderer-process-limit=1", "--disable-site-isolation-trials")
+
+
 @asynccontextmanager
 async def a_browser(playwright: Playwright) -> AsyncIterator[Browser]:
-    """The browser, without a window. As root it cannot have its sandbox; it sees pages of this machine alone."""
-    browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    """The browser, without a window."""
+    browser = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
     try:
         yield browser
     finally:

@@ -43,8 +43,10 @@ class Tabs:
         self._idle: list[Page] = []
 
     async def take(self) -> Page:
-        """One that nobody uses now."""
-        return self._idle.pop() if self._idle else await self._context.new_page()
+        """One that nobody uses now, in front of the others: behind them a page is drawn once a second."""
+        page = self._idle.pop() if self._idle else await self._context.new_page()
+        await page.bring_to_front()
+        return page
 
     async def give_back(self, page: Page) -> None:
         """It forgets where it was, and how it looked."""
