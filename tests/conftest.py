@@ -1,6 +1,7 @@
 """How workers share the tests (`pytest -n 2`, pytest-xdist), how long each may take, and what is printed at the end."""
 
 import contextlib
+import functools
 import gc
 import importlib
 import os
@@ -18,6 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.examples import load_usual
 from tests.patience import Watchdog, bounded
+from tests.quiet_worker import tell_less
 from tests.run_summary import said, say
 from tests.seconds_by_directory import seconds_by_directory
 
@@ -41,7 +43,7 @@ BY_FILE = tuple(f"tests/real/test_{name}.py" for name in NODES_ALONE)
 # Or one worker is alone with them at the end.
 LONGEST_FIRST = (
     "tests/real/test_two_homes_relay.py",  # three minutes in one worker, nearly all of them waiting
-    "tests/console/",  # three
+    "tests/console/",  # one and a half
     "tests/real/",  # three, and two homes two
     *(f"tests/{name}/" for name in ("docs", "security", "network", "node", "cli", "tools")),
 )
@@ -79,10 +81,25 @@ class ByFile(LoadFileScheduling):
         return next((folder for folder in of if nodeid.startswith(folder)), None) or super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node: Any) -> None:  # noqa: ANN401 - xdist's own
-        """Every second worker begins at the other end, with what only computes: no core is idle while others wait."""
-        if self.nodes.index(node) % 2:
-            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
-        super()._assign_work_unit(node)
+        """Every second worker begins at the other end, with what only computes: no core is idle while others wait.
+
+        xdist itself looks for each test in the list of all of them.
+        """
+        scope, tests = self.workqueue.popitem(last=self.nodes.index(node) % 2 == 1)
+        self.assigned_work[node][scope] = tests
+        node.send_runtest_some([self._places[nodeid] for nodeid, is_done in tests.items() if not is_done])
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        """Of each test in the lists of all workers, which are the same."""
+        return {nodeid: place for place, nodeid in enumerate(self.collection or ())}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """In a worker: say less."""
+    if hasattr(config, "workerinput"):
+        tell_less(config)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
@@ -162,14 +179,29 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """End the run where it hangs, and look at it if it is measured."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """End the run where it hangs."""
     watchdog.begin(item.config.stash[fault_handler_stderr_fd_key])
+
+
+def measured(item: pytest.Item) -> contextlib.AbstractContextManager[None]:
+    """While something of this test runs. Of what pytest itself does around it, coverage would double the time."""
     coverage = item.session.stash.get(COVERAGE, None)
-    if coverage is None or not _is_measured(item):
+    return contextlib.nullcontext() if coverage is None or not _is_measured(item) else traced(coverage)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Look at the test, if it is measured."""
+    with measured(pyfuncitem):
         return (yield)
-    with traced(coverage):
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """And at what it stands on."""
+    with measured(request._pyfuncitem):
         return (yield)
 
 
