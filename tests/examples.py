@@ -6,7 +6,7 @@ something else too.
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = {"usual": 30, "long": 300}  # fewer than 25 would leave out kinds of input that a codec must stand
+EXAMPLES = {"usual": 25, "long": 300}  # fewer than 25 would leave out kinds of input that a codec must stand
 
 
 def load_usual() -> None:

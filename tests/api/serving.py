@@ -50,6 +50,8 @@ class ServingNode:
         self.printed = ""
         self.may_show_traces = False
         self._log = directory / "node.log"
+        self._lines: list[dict[str, object]] = []
+        self._read_bytes = 0  # of the log: these lines
         self._directory = directory
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -66,6 +68,7 @@ class ServingNode:
         } | dict(settings)
 
     def __enter__(self) -> Self:
+        self._lines, self._read_bytes = [], 0
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _COMMAND],
@@ -106,8 +109,14 @@ class ServingNode:
 
     @property
     def lines(self) -> list[dict[str, object]]:
-        """Its log, read line by line."""
-        return [json.loads(line) for line in self.log.splitlines()]
+        """Its log, read line by line; each once, as some tests look many times a second at what many have filled."""
+        with self._log.open("rb") as log:
+            log.seek(self._read_bytes)
+            whole = log.read().rpartition(b"\n")[0]
+        if whole:
+            self._lines += [json.loads(line) for line in whole.decode(errors="replace").splitlines()]
+            self._read_bytes += len(whole) + 1
+        return [*self._lines]
 
     def requests_logged(self, count: int = 1) -> list[dict[str, object]]:
         """The lines about requests; waits until there are `count`."""

@@ -116,6 +116,7 @@ async def look(node: Node, call: Calling, most: int = TIMES) -> None:
     port = port_of(node)
     await call(port)  # what is made once is made now
     gc.collect()
+    gc.freeze()  # nor is it looked through again: the most of a node's objects, many times a second
     tasks = count_of_tasks()
     for _ in range(TRIES):  # other libraries of this process leave something now and then; what we leave, we always do
         with without_a_collector() as garbage:

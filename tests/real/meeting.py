@@ -12,7 +12,8 @@ from llama_server import LlamaServer
 from node_process import Node
 
 MEET_WITHIN_S = 20.0  # a machine under load; an idle one takes 0.3 s
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S = 0.05
+GIVE_EVERY_S = 0.5  # a command, which takes a third of a second of a core
 
 StartNode = Callable[..., AbstractContextManager[Node]]
 StartTrio = Callable[..., AbstractContextManager["Trio"]]
@@ -58,13 +59,13 @@ class Trio:
         return next(each for each in (self.left, self.right) if each.node_id != than)
 
 
-def wait_until(is_so: Callable[[], Any], within_s: float = MEET_WITHIN_S) -> float:
+def wait_until(is_so: Callable[[], Any], within_s: float = MEET_WITHIN_S, every_s: float = LOOK_EVERY_S) -> float:
     """Wait, and say how many seconds it took. Raises TimeoutError after `within_s`."""
     started_s = time.monotonic()
     while not is_so():
         if time.monotonic() - started_s > within_s:
             raise TimeoutError(f"not so after {within_s} s")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(every_s)
     return time.monotonic() - started_s
 
 

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 from calling import answered
-from meeting import MEET_WITHIN_S, StartNode, bootnode, linked, node_id, own_view, peer_row, servers_of, wait_until
+from meeting import (
+    GIVE_EVERY_S,
+    MEET_WITHIN_S,
+    StartNode,
+    bootnode,
+    linked,
+    node_id,
+    own_view,
+    peer_row,
+    servers_of,
+    wait_until,
+)
 from node_process import Node
 
 FAILED, WRONG = 1, 2  # exit codes
@@ -108,7 +119,8 @@ def test_a_peer_that_is_trusted_by_command_may_see_private_requests(host: Node, 
 
 def test_a_blocked_peer_is_gone_and_stays_out_until_it_is_unblocked(host: Node, guest: Node) -> None:
     guest_id = node_id(guest)
-    wait_until(lambda: host.command("peers", "block", "guest").returncode == 0)  # as soon as its name is known, too
+    # As soon as its name is known, too.
+    wait_until(lambda: host.command("peers", "block", "guest").returncode == 0, every_s=GIVE_EVERY_S)
     wait_until(lambda: guest_id not in linked(host) and not linked(guest))
     assert servers_of(guest, "masa-demo") == set()
     wait_until(lambda: "blocked" in peer_row(guest, node_id(host))["error"])
@@ -162,7 +174,9 @@ def test_nodes_that_list_each_other_need_no_invite(start_peer: StartNode, tmp_pa
     later_id = json.loads(later.command("id", "--json").stdout)["node_id"]  # before it ever ran
     with start_peer(BOOTNODES=later_id) as first:
         entry = bootnode(first)
-        wait_until(lambda: json.loads(first.command("id", "--json").stdout)["bootnodes_entry"] == entry)
+        wait_until(
+            lambda: json.loads(first.command("id", "--json").stdout)["bootnodes_entry"] == entry, every_s=GIVE_EVERY_S
+        )
         later.environment["BOOTNODES"] = entry
         with later:
             wait_until(lambda: linked(first) == {later_id})

@@ -1,6 +1,7 @@
 """Two homes behind routers meet by the commands of README's join section, and each is told how; without a relay."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from calling import answered
 from homes import Homes, Router, node_at, right_clock, set_clock
-from meeting import linked, node_id, own_view, peer_row, servers_of, wait_until
+from meeting import GIVE_EVERY_S, linked, node_id, own_view, peer_row, servers_of, wait_until
 from netns import NodeThere
 from two_homes import FORWARDED, MEETS_WITHIN_S, doctor, joined, told_at, two_nodes
 
@@ -125,8 +126,9 @@ def test_a_clock_that_is_ten_minutes_off_is_named_on_both_sides_and_set_right_is
                 line = rf"fail  clock: .* {'ahead of' if is_ahead else 'behind'} peer"
                 # For a moment they are linked, and part again.
                 both = rf"{line}[\s\S]*Set the clock that is wrong"
-                wait_until(lambda node=node, both=both: re.search(both, doctor(node)), MEETS_WITHIN_S)
-                wait_until(lambda node=node: "Are both clocks right?" in node.command("peers").stdout, MEETS_WITHIN_S)
+                wait_until(lambda node=node, both=both: re.search(both, doctor(node)), MEETS_WITHIN_S, GIVE_EVERY_S)
+                peers = functools.partial(node.command, "peers")
+                wait_until(lambda peers=peers: "Are both clocks right?" in peers().stdout, MEETS_WITHIN_S, GIVE_EVERY_S)
             bob.stop()
             right_clock(bob)
             bob.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from homes import Homes, Router, node_at
-from meeting import linked, node_id, peer_row, wait_until
+from meeting import GIVE_EVERY_S, linked, node_id, peer_row, wait_until
 from two_homes import MEETS_WITHIN_S, ask, doctor, joined, told_at, two_nodes
 
 pytestmark = pytest.mark.usefixtures("homes_are_possible", "relay_is_built")
@@ -82,7 +82,7 @@ def test_a_relay_that_is_gone_is_said_and_its_return_brings_the_peers_back(tmp_p
             joined(ada, bob, "--relay", relay)
             homes.stop_relay()
             wait_until(lambda: not linked(ada), MEETS_WITHIN_S)
-            wait_until(lambda: "fail  relay" in doctor(ada), MEETS_WITHIN_S)
+            wait_until(lambda: "fail  relay" in doctor(ada), MEETS_WITHIN_S, GIVE_EVERY_S)
             assert "fail  relay" in ada.command("peers").stdout
             homes.start_relay(tmp_path)
             took_s = wait_until(lambda: linked(ada), BACK_WITHIN_S)

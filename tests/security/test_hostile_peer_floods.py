@@ -22,7 +22,7 @@ from tests.api.raw_http import ask_once, chat, get, post
 from tests.api.serving import ServingNode
 from tests.security.hostile_peers import BODY, GONE, OF_ADA, Eve, advert, pushed, request_header
 
-ROUND_S = 1.5
+ROUND_S = 1.0
 GROWTH_BYTES = 24 * 1024 * 1024  # of a second round over a first: what either leaves in pools is not counted twice
 SERVED_WITHIN_S = 5.0  # the honest peer, while this machine's two cores also carry the attack
 MAX_LOG_LINES = 1_000  # debug lines of a minute's siege included; each attack could make thousands

@@ -29,7 +29,7 @@ from tests.staking.rpc_server import Facts, RpcServer, dies_before, hung, raw, t
 
 SECRET = b"\x66" * 32  # of the owner
 KEY = "callers-key-77e0"
-OFTEN = {f"masa_node.node.{module}.LOOK_EVERY_S": 0.02 for module in ("peering.network", "stake_policy")}
+OFTEN = {f"masa_node.node.{module}.LOOK_EVERY_S": 0.1 for module in ("peering.network", "stake_policy")}
 ENDPOINTS = ("/api/v1/node", "/api/v1/peers", "/api/v1/stake", "/api/v1/races", "/v1/models")
 
 

@@ -1,6 +1,7 @@
 """Imports go one way: no module of the project imports, at its top, one that imports it, not even for its types."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def imported_at_the_top(tree: ast.Module) -> set[str]:
     return found
 
 
+@functools.cache
 def imports() -> dict[str, set[str]]:
     """The project's modules, and which of them each imports."""
     paths = {".".join(path.relative_to(SOURCES).with_suffix("").parts): path for path in SOURCES.rglob("*.py")}

@@ -9,9 +9,10 @@ SOURCES = Path(__file__).parents[2] / "src"
 @pytest.mark.parametrize("module", sorted(SOURCES.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCES)))
 def test_no_new_error_is_raised_in_except_star(module: Path) -> None:
     """Python before 3.11.4, which Debian 12 has, wraps it in a group that nobody catches."""
+    text = module.read_text("utf-8")
     handlers = [
         handler
-        for tried in ast.walk(ast.parse(module.read_text("utf-8")))
+        for tried in (ast.walk(ast.parse(text)) if "except*" in text else ())  # as `make format` writes it
         if isinstance(tried, ast.TryStar)
         for handler in tried.handlers
     ]
