@@ -76,6 +76,54 @@ async def test_an_ollama_endpoint_need_not_be_asked(http: HttpClient, url: str) 
     assert isinstance(await found(http, f"http://127.0.0.1:1{url}"), OllamaServer)
 
 
+# Told as OpenAI's clients and as Ollama's: nothing, unreadable, refused, or names.
+OF_NO_OLLAMA = {
+    "llama-swap": (b'{"object":"list","data":[{"id":"m","owned_by":"llama-swap"}]}', None),
+    "LocalAI": (b'{"object":"list","data":[{"id":"gpt-4","object":"model"}]}', b'{"models":[{"name":"gpt-4:latest"}]}'),
+    "LocalAI, with a tag": (
+        b'{"object":"list","data":[{"id":"qwen:4b"},{"id":"gpt-4"}]}',
+        b'{"models":[{"name":"qwen:4b"},{"name":"gpt-4:latest"}]}',
+    ),
+}
+OF_AN_OLLAMA = {
+    "one model": (b'{"object":"list","data":[{"id":"m:latest"}]}', b'{"models":[{"name":"m:latest"}]}'),
+    "one that was pulled just now": (b'{"data":[{"id":"a"}]}', b'{"models":[{"name":"a"},{"name":"b"}]}'),
+    "no model": (b'{"object":"list","data":null}', b'{"models":null}'),
+    "none of the lists, behind a proxy": (None, None),
+    "of before 0.2": (None, b'{"models":[{"name":"m:latest"}]}'),
+    "of which one cannot be read": (b'{"data":[{"id":"m"}]}', b"<html>"),
+}
+
+
+def told(llm: FakeLlm, lists: tuple[bytes | None, bytes | None]) -> FakeLlm:
+    for where, body in zip(("/v1/models", "/api/tags"), lists, strict=True):
+        if body is not None:
+            llm.answer(where, (send(whole(body)),))
+    return llm.answer("/api/version", VERSION)
+
+
+@pytest.mark.parametrize("case", OF_NO_OLLAMA)
+async def test_a_server_is_no_ollama_if_its_models_are_others_for_ollamas_clients(http: HttpClient, case: str) -> None:
+    async with told(FakeLlm(), OF_NO_OLLAMA[case]) as llm:
+        server = await found(http, llm.url)
+        assert isinstance(server, OpenAiServer)
+        assert path(llm, server, Endpoint.OPENAI_RERANK) == "/v1/rerank"
+        assert [offer.model for offer in await server.list_models(http)][-1] in ("m", "gpt-4")
+        assert isinstance(await found(http, llm.url, UpstreamKind.OLLAMA), OllamaServer)
+
+
+@pytest.mark.parametrize("case", OF_AN_OLLAMA)
+async def test_an_ollama_is_one_whatever_it_has(http: HttpClient, case: str) -> None:
+    async with told(FakeLlm(), OF_AN_OLLAMA[case]) as llm:
+        assert isinstance(await found(http, llm.url), OllamaServer)
+
+
+async def test_an_ollama_that_refuses_a_list_is_one(http: HttpClient) -> None:
+    refused = (send(whole(b"", status=403)),)
+    async with told(FakeLlm(), (b'{"data":[{"id":"m"}]}', None)).answer("/api/tags", refused) as llm:
+        assert isinstance(await found(http, llm.url), OllamaServer)
+
+
 # ---- OpenAI-compatible ----
 
 
@@ -106,6 +154,13 @@ async def test_a_server_that_refuses_an_empty_message_speaks_anthropics_dialect(
         assert path(llm, server, Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
 
 
+async def test_a_server_that_looks_for_the_model_of_an_empty_message_has_the_endpoint(http: HttpClient) -> None:
+    """llama-swap: which server it is for, it learns from the body."""
+    body = b'{"src":"llama-swap","error":{"message":"no model id could be identified","code":"not_found"}}'
+    async with FakeLlm().answer("/v1/messages", (send(whole(body, status=404)),)) as llm:
+        assert path(llm, await found(http, llm.url), Endpoint.ANTHROPIC_MESSAGES) == "/v1/messages"
+
+
 async def test_a_server_below_a_path_is_asked_for_messages_at_its_v1_too(http: HttpClient) -> None:
     """llama.cpp behind nginx (`location /llm/`): `/llm/models` is there, `/llm/messages` only at `/llm/v1`."""
     models = (send(whole(b'{"data":[{"id":"m"}]}')),)
@@ -122,6 +177,8 @@ NOT_ANTHROPIC: list[Script] = [
     (send(whole(b'{"detail":"Not Found"}', status=404)),),
     (send(whole(b'{"detail":"Method Not Allowed"}', status=405)),),
     (send(whole(b"404 page not found", status=404, content_type="text/plain")),),
+    (send(whole(b"<html>No model is here", status=404, content_type="text/html")),),
+    (send(ENDLESS.replace(b"200 OK", b"404 Not Found")), close),
     (send(whole(b"<html>", content_type="text/html")),),
     # LM Studio: "Unexpected endpoint or method. (POST /v1/messages). Returning 200 anyway"
     (send(whole(b'{"error":"Unexpected endpoint or method. (POST /v1/messages)"}')),),

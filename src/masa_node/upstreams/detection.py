@@ -20,10 +20,20 @@ from masa_node.upstreams.servers.cloudflare import CloudflareServer
 from masa_node.upstreams.servers.missing import NO_SUCH_PATH, looks_missing
 from masa_node.upstreams.servers.ollama import OllamaServer
 from masa_node.upstreams.servers.openai import OpenAiServer
-from masa_node.upstreams.servers.server import Server, bearer, field, is_masa_node
+from masa_node.upstreams.servers.server import (
+    ListRefused,
+    NoListing,
+    Server,
+    bearer,
+    entries,
+    field,
+    get_listing,
+    is_masa_node,
+)
 from masa_node.upstreams.spec import UpstreamKind, UpstreamSpec
 
 MAX_PROBE_BYTES = 64 * 1024
+JSON_TYPE = "application/json"
 
 # What a server says that is not up yet, or the proxy before it: nothing of what it is.
 _NOT_NOW = frozenset({429, 502, 503, 504})
@@ -82,6 +92,7 @@ async def _ask_what_it_is(spec: UpstreamSpec, url: str, http: Access) -> Server:
         answer, is_ollama = await _is_ollama(http, base, bearer(spec.key))
         if is_masa_node(answer) and location.native is None:  # as of Ollama's, `/api` is a base URL of it
             location = Place(base, (f"{base}/v1",))
+        is_ollama = is_ollama and not await _lists_otherwise(http, base, bearer(spec.key))
     if is_ollama or kind == UpstreamKind.OLLAMA:
         ollama = OllamaServer(base, spec.key, location.native or Endpoint.OLLAMA_CHAT)
         ollama.was_seen = is_ollama
@@ -118,6 +129,27 @@ async def _is_ollama(http: Access, base: str, key: Headers) -> tuple[HttpAnswer,
     return answer, not is_masa_node(answer) and answer.status not in NO_SUCH_PATH and version is not None
 
 
+async def _lists_otherwise(http: Access, base: str, key: Headers) -> bool:
+    """Has it models for OpenAI's clients that Ollama's are not told of, or by other names? llama-swap tells its version
+    where Ollama does, and has nothing else of Ollama's. LocalAI adds a tag to each name, which it knows nowhere else.
+    """
+    try:
+        listed = await _names(http, f"{base}/v1/models", key)
+        return not listed <= await _names(http, f"{base}/api/tags", key)
+    except ProviderError:  # a list that is refused, or cannot be read, says nothing of what is in it
+        return False
+
+
+async def _names(http: Access, url: str, key: Headers) -> set[str]:
+    """The models in this list; none where it says that it has no such list. Raises `ProviderError`."""
+    try:
+        return {model.name for model in await entries(await get_listing(http, url, key))}
+    except ListRefused:
+        raise
+    except NoListing:
+        return set()
+
+
 async def _look_for_messages(server: OpenAiServer, http: Access, key: Headers) -> None:
     """Does it serve `/v1/messages`, and what does it call itself? A server that has it refuses an empty request."""
     try:
@@ -126,7 +158,8 @@ async def _look_for_messages(server: OpenAiServer, http: Access, key: Headers) -
         return
     await _check_is_up(answer)
     server.label = _LABELS.get((answer.header("server") or "").partition("/")[0], server.label)
-    if answer.status < _FIRST_REFUSAL or answer.status in NO_SUCH_PATH:
+    is_said = answer.status not in NO_SUCH_PATH or answer.content_type == JSON_TYPE  # in words, and not by a page
+    if answer.status < _FIRST_REFUSAL or not is_said:
         answer.close()  # unread: a server that answers anything may go on for ever
         return
     try:

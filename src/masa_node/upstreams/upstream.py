@@ -30,7 +30,7 @@ from masa_node.routing.answers.reader import read_whole, take_answer
 from masa_node.routing.catalog import AWAY_S
 from masa_node.routing.provider import Sign, TakeWhole, no_sign
 from masa_node.upstreams.access import Access
-from masa_node.upstreams.detection import MAX_PROBE_BYTES, identify
+from masa_node.upstreams.detection import JSON_TYPE, MAX_PROBE_BYTES, identify
 from masa_node.upstreams.http.answer import HttpAnswer
 from masa_node.upstreams.http.client import HttpClient
 from masa_node.upstreams.http.connection import Connection
@@ -43,7 +43,6 @@ from masa_node.upstreams.servers.server import ListRefused, NoListing, Server
 from masa_node.upstreams.spec import UpstreamSpec
 
 RUNNING_WITHIN_S = 2.0  # it answers from memory
-JSON_TYPE = "application/json"
 MAX_WAYS = 128  # heads of requests that are kept ready: a few callers' SDKs, models and endpoints, 1 kB each
 
 _WayKey = tuple[Endpoint, str, Headers, str]

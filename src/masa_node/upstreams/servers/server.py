@@ -147,6 +147,8 @@ async def get_listing(http: Access | HttpClient, url: str, headers: Headers) -> 
         raise NoListing(f"{url} answered {answer.status}, and that there is no such endpoint.")
     if answer.status != OK:
         raise NotAnAnswer(f"{url} answered {answer.status} instead of a list of models{await _words(answer, body)}")
+    if not body.strip():  # MLX's server, on a machine without a cache of models
+        raise NoListing(f"{url} answered {answer.status}, with nothing in it.")
     return ModelListing(body, is_masa_node(answer))
 
 
