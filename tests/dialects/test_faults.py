@@ -24,6 +24,11 @@ STATUSES = [
     (b'{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}', 429),
     (b'{"type":"error","code":"invalid_request_error","message":"m"}', 400),
     (b'{"error":{"message":"m","http_status_code":422}}', 422),  # text-generation-inference 2668
+    (b'{"error":"m","error_type":"overloaded"}', 529),  # text-generation-inference
+    (b'{"text":"m","error_code":50002}', 500),  # FastChat
+    (b'{"text":"m","error_code":42903}', 429),
+    (b'{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"m"}', 404),  # Databricks
+    (b'{"error_code":"TEMPORARILY_UNAVAILABLE","message":"m"}', 503),
     (b'{"choices":null,"base_resp":{"status_code":1008,"status_msg":"m"}}', 402),  # inferera-gateway 1123
     (b'{"base_resp":{"status_code":2013,"status_msg":"m"}}', 400),
     (b'{"error":{"message":"m","code":"429"},"base_resp":{"status_code":0,"status_msg":"success"}}', 429),
@@ -48,6 +53,7 @@ def test_an_error_tells_its_status_wherever_it_puts_it(data: bytes, status: int)
         b'{"error":{"message":"m","code":400.5}}',
         b'{"error":{"message":"m","code":1008}}',
         b'{"base_resp":{"status_code":1000,"status_msg":"m"}}',
+        b'{"text":"m","error_code":7}',
         b'{"error":"m"}',
         b"m",
         b"",
@@ -79,7 +85,11 @@ WELL = b'{"data":{},"base_resp":{"status_code":0,"status_msg":"success"}}'
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"x":1}', b'{"message":"hello"}', b'{"code":400}', b"[]", b"hello", b"[" * 5_000, WELL]
+    "data",
+    [
+        *(b'{"x":1}', b'{"message":"hello"}', b'{"code":400}', b"[]", b"hello", b"[" * 5_000, WELL),
+        *(b'{"text":"hello","error_code":0}', b'{"message":"hello","error_code":""}'),
+    ],
 )
 def test_what_only_looks_a_little_like_an_error_is_none(data: bytes) -> None:
     assert not is_bare_error(data)

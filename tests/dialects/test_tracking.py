@@ -331,6 +331,39 @@ def test_an_error_that_is_in_no_field_of_an_event_is_told(dialect: Dialect, erro
         assert out == begun + (error + end if end == b"\n\n" else b"")
 
 
+STRANGE = {
+    "of mistral.rs": b'{"message":"boom"}',
+    "of one before 0.8": b"boom: out of memory",
+}
+UNTOLD = sse(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}')  # as of a server that tells no reasons
+
+
+@pytest.mark.parametrize("end", [DONE, b""])
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_stream_that_ends_behind_strange_words_and_without_a_reason_is_cut(case: str, end: bytes) -> None:
+    strange, endings = sse(STRANGE[case]), Endings()
+    for _ in range(2):
+        tracker = StreamTracker(OPENAI, endings)
+        out = tracker.feed(UNTOLD) + tracker.feed(strange) + tracker.feed(end)
+        out += tracker.finish() if tracker.fault is None else b""
+        assert out == UNTOLD + strange
+        assert isinstance(tracker.fault, BrokenAnswer)
+        assert "boom" in tracker.fault.message
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_strange_words_in_a_stream_that_goes_on_or_tells_its_reason_are_no_fault(case: str) -> None:
+    strange = sse(STRANGE[case])
+    for frames in (strange * 3 + UNTOLD, FINISH + strange, strange + FINISH):
+        followed = follow(OPENAI, [UNTOLD + frames + DONE])
+        assert (followed.fault, followed.out) == (None, UNTOLD + frames + DONE)
+
+
+@pytest.mark.parametrize("aside", [b'{"x":1}', b'{"usage":{"prompt_tokens":1}}', b'{"status":"queued"}', b"7"])
+def test_what_is_no_words_before_the_end_is_no_fault(aside: bytes) -> None:
+    assert follow(OPENAI, [UNTOLD + sse(aside) + DONE]).fault is None
+
+
 @pytest.mark.parametrize("dialect", [OPENAI, RESPONSES, CLOUDFLARE])
 def test_the_done_behind_such_an_error_does_not_go_through(dialect: Dialect) -> None:
     begun = up_to_the_first_piece_of(dialect)

@@ -21,7 +21,8 @@ def quoted(data: bytes) -> str:
 # ---- faults ----
 
 # Servers put errors into answers with status 200, each in a shape of its own: `{"error": {...}}`, `{"object": "error"}`
-# (older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI).
+# (older vLLM), a list of errors (Gemini, Cloudflare), `{"code": 401, "msg": ...}`, `{"detail": ...}` (FastAPI),
+# `{"error_code": 50002, "text": ...}` (FastChat).
 
 _STATUSES = range(400, 600)
 # Types and codes in words, without regard to case and signs: OpenAI's, Anthropic's, vLLM's, llama.cpp's, Google's.
@@ -50,6 +51,7 @@ _STATUS_OF_WORD = {
     "permissiondenied": 403,
     "notfounderror": 404,
     "notfound": 404,
+    "resourcedoesnotexist": 404,
     "modelnotfound": 404,
     "timeouterror": 504,
     "deadlineexceeded": 504,
@@ -57,6 +59,7 @@ _STATUS_OF_WORD = {
     "ratelimiterror": 429,
     "ratelimitexceeded": 429,
     "toomanyrequests": 429,
+    "requestlimitexceeded": 429,
     "insufficientquota": 429,
     "resourceexhausted": 429,
     "apierror": 500,
@@ -65,6 +68,7 @@ _STATUS_OF_WORD = {
     "internalerror": 500,
     "internalservererror": 500,
     "unavailable": 503,
+    "temporarilyunavailable": 503,
     "unavailableerror": 503,
     "serviceunavailable": 503,
     "serviceunavailableerror": 503,
@@ -91,6 +95,7 @@ _BAD_REQUEST = 400
 # From Cloudflare's error table, and from MiniMax's, which has its numbers beside a `status_msg`.
 _STATUS_OF_NUMBER = {3006: 413, 3007: 408, 3036: 429, 3040: 429, 5004: 400, 5005: 405, 5007: 404, 5018: 403, 10000: 401}
 _STATUS_OF_MINIMAX = {1001: 504, 1002: 429, 1004: 401, 1008: 402, 1026: 400, 1039: 429, 2013: 400, 2049: 401, 2056: 429}
+_NUMBERS_A_STATUS = 100  # FastChat's 50002 is the second kind of a 500
 _BARE_LINE = re.compile(rb"[\r\n]\{")
 _MAX_LISTED = 16  # errors of one list that are looked at
 _MAX_WORD_CHARS = 64
@@ -118,6 +123,9 @@ class _Error(msgspec.Struct, rename={"camel_status_code": "statusCode", "go_stat
     http_code: msgspec.Raw = ABSENT  # of MiniMax
     http_status_code: msgspec.Raw = ABSENT  # of text-generation-inference, in streams
     code: msgspec.Raw = ABSENT
+    error_code: msgspec.Raw = ABSENT  # of FastChat, beside `text`; of Databricks, in words
+    error_type: msgspec.Raw = ABSENT  # of text-generation-inference, beside `error`
+    text: msgspec.Raw = ABSENT
     type: msgspec.Raw = ABSENT
     object: msgspec.Raw = ABSENT
 
@@ -171,6 +179,8 @@ def error_text(data: bytes) -> str | None:
             text = read(field, TEXT)
             if text:
                 return text
+        if is_error(layer.error_code) and (text := read(layer.text, TEXT)):
+            return text
     return None
 
 
@@ -180,7 +190,7 @@ def is_bare_error(data: bytes) -> bool:
     if not layers:
         return False
     outer = layers[-1]
-    if any(map(is_error, (outer.error, outer.errors, outer.base_resp))):
+    if any(map(is_error, (outer.error, outer.errors, outer.base_resp, outer.error_code))):
         return True
     if "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
         return True
@@ -281,11 +291,12 @@ def _number_of(layer: _Error) -> int | None:
             return number
         if number in table:
             return table[number]
-    return None
+    number = (read(layer.error_code, _NUMBER) or 0) // _NUMBERS_A_STATUS
+    return number if number in _STATUSES else None
 
 
 def _word_of(layer: _Error) -> int | None:
-    for field in (layer.code, layer.type, layer.status, layer.error):
+    for field in (layer.code, layer.error_code, layer.type, layer.error_type, layer.status, layer.error):
         word = (read(field, TEXT) or "")[:_MAX_WORD_CHARS]
         plain = "".join(char for char in word.lower() if char.isalnum())
         status = _STATUS_OF_WORD.get(plain)

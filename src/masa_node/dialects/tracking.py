@@ -4,13 +4,14 @@ Only whole frames are let through, so that an answer that is cut can be ended wi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from masa_node.chat.answer import Usage
 from masa_node.chat.errors import BrokenAnswer, ErrorAnswer, ErrorInStream, NotAnAnswer, ProviderError
 from masa_node.dialects.choices import AnyEndings, Choices, Endings
 from masa_node.dialects.dialect import Dialect, Mark
 from masa_node.dialects.faults import bare_error_in, error_status, error_text, failed_response, is_json_error, quoted
+from masa_node.dialects.fields import is_json
 from masa_node.dialects.framing import SILENT_STARTS, SSE, FrameCutter, event_of, is_silent, parts_of
 
 _JSON = (("content-type", "application/json"),)
@@ -22,6 +23,22 @@ USUAL = 1 << 48  # more than the bytes of any stream
 _COMPARED_BYTES = 4096  # in one go: some twenty frames, 20 us
 _LEARN_FROM = 16  # frames at once: of more than these, none is known at a glance
 _LEARN_EVERY = 4  # frames: where more than words changes, learning would be for nothing each time
+
+
+class _Doubt:
+    """Words that stood in a stream in no part of an answer, behind how many frames; and how it is judged else. If
+    nothing but the end follows them, they are why it ended.
+    """
+
+    __slots__ = ("frames", "judge", "words")
+
+    def __init__(self, judge: Callable[[Choices], bool], words: str, frames: int) -> None:
+        self.judge: Callable[[Choices], bool] = judge.judge if isinstance(judge, _Doubt) else judge
+        self.words = words
+        self.frames = frames
+
+    def __call__(self, choices: Choices) -> bool:
+        return self.judge(choices)
 
 
 class StreamTracker:
@@ -255,8 +272,10 @@ class StreamTracker:
             self.fault = BrokenAnswer(f"its stream broke off with an error: {_words_of(frame)}")
         elif mark is Mark.CUT and not self.usage.has_failed:
             self.fault = BrokenAnswer(self._what_is_missing())
+        elif mark is Mark.ALIEN and (words := _words_in(frame)):
+            self._judge = _Doubt(self._judge, words, self.frames)
         if mark in (Mark.END, Mark.CUT) and self.fault is None:
-            if self.usage.has_failed or self._judge(self._choices):
+            if self.usage.has_failed or (not self._last_words() and self._judge(self._choices)):
                 self.ended = True
             else:
                 self.fault = BrokenAnswer(self._what_is_missing())
@@ -278,9 +297,18 @@ class StreamTracker:
             case _:
                 self.started = True
 
+    def _last_words(self) -> str:
+        """What stood before the end in no part of an answer, where no reason was told; "" if nothing did."""
+        doubt = self._judge
+        if not isinstance(doubt, _Doubt) or self._choices.any_ended or not self._dialect.needs_finish:
+            return ""
+        return doubt.words if self.frames - doubt.frames <= 1 else ""
+
     def _what_is_missing(self) -> str:
         if not self.started:
             return "its stream ended without a piece of an answer"
+        if words := self._last_words():
+            return f"its stream broke off, and its last words are no part of an answer: {words}"
         if self._choices.any_ended and self._choices.are_open:
             return "its stream ended although not all of its choices had, so the answer was cut"
         if self._dialect.needs_finish or self._choices.are_open:
@@ -295,6 +323,12 @@ def _said_in(frame: bytes) -> bytes:
 def _words_of(frame: bytes) -> str:
     data = _said_in(frame)
     return error_text(data) or quoted(data)
+
+
+def _words_in(frame: bytes) -> str:
+    """Those of an error, or what is no JSON; "" if there are none."""
+    data = _said_in(frame)
+    return error_text(data) or ("" if is_json(data) else quoted(data))
 
 
 def error_first(data: bytes) -> ProviderError:
