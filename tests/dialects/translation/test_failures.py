@@ -55,6 +55,41 @@ def test_a_prompt_that_is_too_long_reads_so_to_claude_code(body: Any) -> None:
     assert (error["type"], error["request_id"]) == ("error", "req_1")
 
 
+# By their servers; where the two numbers are in it, both reach Anthropic's clients.
+SENTENCES = {
+    "text-generation-inference": "Input validation error: `inputs` must have less than 8192 tokens. Given: 9000",
+    "vLLM": "This model's maximum context length is 8192 tokens. However, your prompt contains at least 9000 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=9000)",
+    "vLLM, of responses": "The engine prompt length 9000 exceeds the max_model_len 8192. Please reduce prompt.",
+    "vLLM's engine": "The decoder prompt (length 9000) is longer than the maximum model length of 8192. Make sure that `max_model_len` is no smaller than the number of text tokens.",
+    "SGLang": "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+    "SGLang's scheduler": "Input length (9000 tokens) exceeds the maximum allowed length (8192 tokens). Use a shorter input or enable --allow-auto-truncate.",
+    "TensorRT-LLM": "Prompt length (9000) exceeds maximum input length (8192).",
+    "TabbyAPI": "Prompt length 9000 exceeds the available context size of 8192 tokens",
+    "FastChat": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens. Please reduce the length of the messages.",
+    "LocalAI": "rpc error: code = Unknown desc = request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+}  # fmt: skip
+WITHOUT_NUMBERS = {
+    "mistral.rs": "Prompt sequence length is greater than 8192, perhaps consider using `truncate_sequence`?",
+    "vLLM, by characters": "This model's maximum context length is 2048 tokens. However, your prompt contains 300055 characters (more than 26624 characters, which is the upper bound for 2048 input tokens). Please reduce the length of the input prompt.",
+    "Cohere": "too many tokens: size limit exceeded by 713 tokens. Try using shorter or fewer inputs. The limit for this model is 288000 tokens.",
+    "Groq": "Please reduce the length of the messages or completion.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500, 0])
+@pytest.mark.parametrize("server", [*SENTENCES, *WITHOUT_NUMBERS])
+def test_a_prompt_that_is_too_long_is_known_by_each_servers_sentence(server: str, status: int) -> None:
+    body = {"message": SENTENCES.get(server) or WITHOUT_NUMBERS[server]}
+    begins = "prompt is too long: 9000 tokens > 8192 maximum (" if server in SENTENCES else "prompt is too long ("
+    assert told(MESSAGES, CHAT, status, body)["error"]["message"].startswith(begins)
+    assert told(RESPONSES, CHAT, status, {"error": body})["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_prompt_that_is_too_long_for_github_is_known_by_its_code() -> None:
+    body = {"error": {"code": "tokens_limit_reached", "message": "Request body too large for gpt-4o model. Max size: 8000 tokens."}}  # fmt: skip
+    assert told(MESSAGES, CHAT, 413, body)["error"]["message"].startswith("prompt is too long (Request body")
+
+
 @pytest.mark.parametrize("target", [MESSAGES, OLLAMA])
 @pytest.mark.parametrize("caller", [CHAT, RESPONSES])
 def test_a_prompt_that_is_too_long_reads_so_to_openais_clients(caller: Any, target: Any) -> None:

@@ -375,6 +375,8 @@ def test_a_choice_among_no_tools_is_not_sent(target: Any, choice: str) -> None:
         "This model's maximum context length is 16384 tokens. However, you requested 32000 output tokens and your prompt contains at least 2000 input tokens, for a total of at least 34000 tokens.",
         # SGLang
         "Requested token count exceeds the model's maximum context length of 16384 tokens. You requested a total of 34000 tokens: 2000 tokens from the input messages and 32000 tokens for the completion.",
+        # text-generation-inference
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 16384. Given: 2000 `inputs` tokens and 32000 `max_new_tokens`",
     ],
 )  # fmt: skip
 def test_claude_code_asks_for_less_where_only_its_limit_is_too_large(message: str) -> None:

@@ -81,6 +81,7 @@ _KIND_OF_WORD = {
     "context_length_exceeded": Kind.CONTEXT,
     "exceed_context_size_error": Kind.CONTEXT,
     "model_max_prompt_tokens_exceeded": Kind.CONTEXT,  # Copilot's
+    "tokens_limit_reached": Kind.CONTEXT,  # GitHub Models'
     "insufficient_quota": Kind.QUOTA,
     "rate_limit_exceeded": Kind.RATE_LIMIT,
     "rate_limit_error": Kind.RATE_LIMIT,
@@ -97,7 +98,11 @@ _TOO_LONG = re.compile(
     r"prompt is too long|context (?:length|limit|size|window)|input is too long"
     r"|exceeds? the (?:available|model's) context|prompt token count of \d+ exceeds|input token count .{0,40}exceeds"
     r"|maximum prompt length|prompt exceeds max length|exceeded model token limit|range of input length"
-    r"|`inputs` tokens \+ `max_new_tokens` must be",
+    r"|`inputs` tokens \+ `max_new_tokens` must be|must have less than \d+ tokens"  # text-generation-inference
+    r"|exceeds the max_model_len|longer than the maximum model length"  # vLLM
+    r"|exceeds (?:the maximum allowed|maximum input) length \(\d+"  # SGLang, TensorRT-LLM
+    r"|prompt sequence length is greater than"  # mistral.rs
+    r"|too many tokens: size limit|reduce the length of (?:the|your) (?:messages|prompt|input)",  # Cohere, Groq
     re.IGNORECASE,
 )
 # A prompt that fits, but not beside as many tokens as were asked for: prompt, output and context in any order.
@@ -113,7 +118,9 @@ _TOO_MUCH_ASKED = (
     re.compile(
         r"length of (?P<context>\d+) tokens.*: (?P<prompt>\d+) tokens from the input .*and (?P<output>\d+) tokens"
     ),
+    re.compile(r"must be <= (?P<context>\d+)\. Given: (?P<prompt>\d+) `inputs` tokens and (?P<output>\d+) `max_new"),
 )
+_ONLY_THE_EXCESS = "exceeded by"  # Cohere's: no number is the prompt's
 _NUMBER = re.compile(r"\d{2,9}")
 _MAX_LOOKED_AT = 1_000  # characters of a message: its numbers are in its first sentences
 _FIRST_ERROR, _SERVER_FAULT = 400, 500
@@ -156,6 +163,8 @@ def _numbers_in(message: str) -> tuple[int | None, int | None, int | None]:
     if asked is not None:
         prompt, context, output = int(asked["prompt"]), int(asked["context"]), int(asked["output"])
         return prompt, context, output if prompt < context else None
+    if _ONLY_THE_EXCESS in message:
+        return None, None, None
     numbers = sorted({int(number) for number in _NUMBER.findall(message)}, reverse=True)
     return (numbers[0], numbers[1], None) if len(numbers) == 2 else (None, None, None)  # noqa: PLR2004 - a pair
 
