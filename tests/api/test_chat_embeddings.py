@@ -34,6 +34,8 @@ async def test_ollamas_sdk_gets_a_vector_for_each_text() -> None:
         (asked,) = llm.asked(PATH)
     assert [list(vector) for vector in given.embeddings] == VECTORS
     assert given.prompt_eval_count == 7
+    assert (given.total_duration or 0) > 0
+    assert given.load_duration == 0  # the AI SDK's provider for Ollama takes no answer without both
     assert json.loads(asked.body) == {"model": "m", "input": ["one", "two"], "encoding_format": "float"}
 
 

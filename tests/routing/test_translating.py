@@ -109,6 +109,17 @@ async def test_an_answer_in_utf_16_is_translated(*, stream: bool) -> None:
 
 
 @virtual_time
+async def test_how_long_an_answer_took_is_told_to_ollamas_clients() -> None:
+    world = World()
+    world.catalog.put(ScriptedProvider("a", CHAT_ANSWER), [offer()])
+    asked = world.ask(endpoint=Endpoint.OLLAMA_CHAT)
+    body = msgspec.json.encode({**BODY, "stream": False})
+    answer = await world.answer(msgspec.structs.replace(asked, body=body, wants_stream=False))
+    assert isinstance(answer, WholeAnswer)
+    assert 0 < msgspec.json.decode(answer.body)["total_duration"] < 60e9
+
+
+@virtual_time
 async def test_bytes_of_a_translated_stream_that_cannot_be_passed_on_yet_are_signs_of_life() -> None:
     world = World([Streaming("a", [FIRST + TEXT, DONE])])
     async with world.begun(claude(world, stream=True)) as answer:

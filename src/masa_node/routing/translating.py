@@ -145,12 +145,13 @@ class TranslatingProvider:
         others = (pair for pair in request.headers if not pair[0].startswith(_VENDORS) and pair[0] != "content-type")
         headers = (("content-type", _JSON), *others)
         asked = msgspec.structs.replace(request, endpoint=self.target, body=translation.body, headers=headers)
+        asked_at_ns = time.monotonic_ns()
         try:
             answer = await self.provider.answer(asked, sign)
         except ErrorAnswer as exc:
             raise await _translated_error(exc, translation, request) from exc
         try:
-            return await _translated(answer, translation, request)
+            return await _translated(answer, translation, request, asked_at_ns)
         except BaseException as exc:
             answer.close()
             if isinstance(exc, ProviderError):
@@ -244,8 +245,8 @@ async def _translated_error(error: ErrorAnswer, translation: "Translation", requ
     return answer
 
 
-async def _translated(answer: Answer, translation: "Translation", request: Request) -> Answer:
-    translator = translation.answer(request.request_id, int(time.time()))
+async def _translated(answer: Answer, translation: "Translation", request: Request, asked_at_ns: int) -> Answer:
+    translator = translation.answer(request.request_id, int(time.time()), lambda: time.monotonic_ns() - asked_at_ns)
     wants_stream = request.wants_stream and request.endpoint not in EMBEDDED_FROM  # whoever asks: there is none of them
     if isinstance(answer, StreamedAnswer):
         stream = _Stream(answer, translator)

@@ -426,3 +426,17 @@ def test_harmless_oddities_are_passed_over() -> None:
         {"error": {}}, {"object": "x"}, delta(content="Hi"), delta("stop"), DONE
     )
     assert gist.of_stream(MESSAGES, stream(MESSAGES, CHAT, raw)).text == "Hi"
+
+
+@pytest.mark.parametrize("caller", [OLLAMA, GENERATE])
+def test_ollamas_clients_are_told_how_long_an_answer_took(caller: Any) -> None:
+    """Strands divides `total_duration`, which Ollama puts into each last line; the AI SDK's provider wants the other."""
+    prompt = {"prompt": "hi"} if caller is GENERATE else {}
+    answer = {"choices": [{"finish_reason": "stop", "message": {"content": "Hi"}}]}
+    translation = translation_of(caller, CHAT, **prompt)
+    told = json.loads(translation.answer("r", NOW, lambda: 4_711).whole(json.dumps(answer).encode()))
+    assert (told["done"], told["total_duration"], told["load_duration"]) == (True, 4_711, 0)
+    translator = translation_of(caller, CHAT, stream=True, **prompt).answer("r", NOW, lambda: 4_711)
+    raw = translator.feed(frames(delta(content="Hi"), delta("stop"), DONE)) + translator.finish()
+    first, last = map(json.loads, raw.splitlines())
+    assert ("total_duration" in first, last["total_duration"]) == (False, 4_711)

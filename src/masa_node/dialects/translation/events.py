@@ -2,6 +2,7 @@
 writes them.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -189,12 +190,20 @@ def merged(old: Tokens, new: Tokens) -> Tokens:
     )
 
 
+def not_timed() -> int:
+    """Of an answer that takes no time."""
+    return 0
+
+
 class AnswerContext(msgspec.Struct, frozen=True):
-    """`answer_id` is an id without a prefix, `now_unix_s` calendar time: both given, so that translating stays pure."""
+    """What is known of an answer beside its bytes. `answer_id` is an id without a prefix, `now_unix_s` calendar time,
+    `took_ns` tells how long ago the request went to its server: all given, so that translating stays pure.
+    """
 
     conversation: Conversation
     answer_id: str
     now_unix_s: int
+    took_ns: Callable[[], int] = not_timed
 
 
 class AnswerReader(Protocol):

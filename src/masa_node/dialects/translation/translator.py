@@ -1,6 +1,6 @@
 """One request and its answer, translated: the caller's format on one side, the server's on the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 import msgspec
@@ -26,6 +26,7 @@ from masa_node.dialects.translation.events import (
     TextPiece,
     ThoughtPiece,
     ThoughtSealed,
+    not_timed,
 )
 from masa_node.dialects.translation.failures import Kind, error_body, failure_of
 from masa_node.dialects.translation.formats import CARRIED, label_of
@@ -69,9 +70,10 @@ class Translation(msgspec.Struct, frozen=True):
     body: bytes
     headers: Headers
 
-    def answer(self, answer_id: str, now_unix_s: int) -> "AnswerTranslator":
-        """What translates one answer to it: `answer_id` is used where the server gives no id of the caller's kind."""
-        return AnswerTranslator(self.source, self.target, AnswerContext(self.conversation, answer_id, now_unix_s))
+    def answer(self, answer_id: str, now_unix_s: int, took_ns: Callable[[], int] = not_timed) -> "AnswerTranslator":
+        """What translates one answer to it. See `AnswerContext`: its id is for servers that give none of the kind."""
+        context = AnswerContext(self.conversation, answer_id, now_unix_s, took_ns)
+        return AnswerTranslator(self.source, self.target, context)
 
     def headers_with(self, left_out: Iterable[str]) -> Headers:
         """The headers where there was no room for these parts of the answer either."""

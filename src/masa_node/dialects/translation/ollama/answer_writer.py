@@ -121,14 +121,17 @@ class OllamaAnswerWriter:
         return {"model": self._begun.model or self._context.conversation.model, "created_at": at}
 
     def _last(self) -> bytes:
-        return encode({**self._envelope(), **self._said(""), **_end(self._reason, self._tokens)}) + b"\n"
+        return (
+            encode({**self._envelope(), **self._said(""), **_end(self._reason, self._tokens, self._context.took_ns())})
+            + b"\n"
+        )
 
     def whole(self, events: list[Event]) -> bytes:
         """See `AnswerWriter`."""
         reply = collected(events)
         self._begun = reply.begun
         reason = reply.first.reason or StopReason.END
-        body = {**self._envelope(), **self._message(reply), **_end(reason, reply.tokens)}
+        body = {**self._envelope(), **self._message(reply), **_end(reason, reply.tokens, self._context.took_ns())}
         if reply.first.logprobs:
             body["logprobs"] = _logprobs(reply.first.logprobs)
         return encode(body)
@@ -162,13 +165,21 @@ def _signature(seal: str) -> tuple[str, str]:
     return call_id, signature
 
 
-def _end(reason: StopReason, tokens: Tokens) -> Fields:
+def _end(reason: StopReason, tokens: Tokens, took_ns: int) -> Fields:
     fields: Fields = {"done": True, "done_reason": "length" if reason is StopReason.LENGTH else "stop"}
+    fields.update(durations(took_ns))
     if tokens.input is not None:
         fields["prompt_eval_count"] = tokens.input
     if tokens.output is not None:
         fields["eval_count"] = tokens.output
     return fields
+
+
+def durations(took_ns: int) -> Fields:
+    """What each answer of Ollama's has: there are clients that compute with them, and fail without. Nothing is loaded
+    here; what the server had to load is in the whole. Nothing for an answer that is not timed.
+    """
+    return {"total_duration": took_ns, "load_duration": 0} if took_ns else {}
 
 
 def _logprobs(logprobs: list[Logprob]) -> list[Fields]:

@@ -18,6 +18,7 @@ from masa_node.dialects.translation.conversation import Conversation, Role, Text
 from masa_node.dialects.translation.events import AnswerContext, Ended, Event, Failed, TextPiece, Tokens, Used
 from masa_node.dialects.translation.failures import error_frame, failure_of
 from masa_node.dialects.translation.losses import Losses, refuse
+from masa_node.dialects.translation.ollama.answer_writer import durations
 from masa_node.dialects.translation.wire import BodyReader, encode, given, read_answer
 
 _FLOAT_BYTES = 4
@@ -139,6 +140,7 @@ class EmbeddingsWriter:
 
     def __init__(self, context: AnswerContext, *, is_one: bool = False) -> None:
         self._model = context.conversation.model
+        self._took_ns = context.took_ns
         self._is_one = is_one
 
     def write(self, event: Event) -> bytes:
@@ -150,6 +152,6 @@ class EmbeddingsWriter:
         vectors = [msgspec.Raw(event.text.encode()) for event in events if isinstance(event, TextPiece)]
         if self._is_one:
             return encode({"embedding": vectors[0] if vectors else []})
-        body = {"model": self._model, "embeddings": vectors}
+        body = {"model": self._model, "embeddings": vectors, **durations(self._took_ns())}
         used = next((event.tokens.input for event in events if isinstance(event, Used)), None)
         return encode(body if used is None else {**body, "prompt_eval_count": used})
