@@ -26,55 +26,25 @@ def quoted(data: bytes) -> str:
 
 _STATUSES = range(400, 600)
 # Types and codes in words, without regard to case and signs: OpenAI's, Anthropic's, vLLM's, llama.cpp's, Google's.
-_STATUS_OF_WORD = {
-    "invalidrequesterror": 400,
-    "invalidargument": 400,
-    "invalidparametererror": 400,
-    "failedprecondition": 400,
-    "outofrange": 400,
-    "badrequest": 400,
-    "badrequesterror": 400,
-    "contextlengthexceeded": 400,
-    "exceedcontextsizeerror": 400,
-    "contentpolicyviolation": 400,
-    "contentfilter": 400,
-    "stringabovemaxlength": 400,
-    "unsupportedparameter": 400,
-    "unsupportedvalue": 400,
-    "validationerror": 422,
-    "authenticationerror": 401,
-    "invalidapikey": 401,
-    "unauthenticated": 401,
-    "unauthorized": 401,
-    "billingerror": 402,
-    "permissionerror": 403,
-    "permissiondenied": 403,
-    "notfounderror": 404,
-    "notfound": 404,
-    "resourcedoesnotexist": 404,
-    "modelnotfound": 404,
-    "timeouterror": 504,
-    "deadlineexceeded": 504,
-    "requesttoolarge": 413,
-    "ratelimiterror": 429,
-    "ratelimitexceeded": 429,
-    "toomanyrequests": 429,
-    "requestlimitexceeded": 429,
-    "insufficientquota": 429,
-    "resourceexhausted": 429,
-    "apierror": 500,
-    "servererror": 500,
-    "internal": 500,
-    "internalerror": 500,
-    "internalservererror": 500,
-    "unavailable": 503,
-    "temporarilyunavailable": 503,
-    "unavailableerror": 503,
-    "serviceunavailable": 503,
-    "serviceunavailableerror": 503,
-    "overloaded": 529,
-    "overloadederror": 529,
+_WORDS_OF_STATUS = {
+    400: (
+        "invalidrequesterror invalidargument invalidparametererror failedprecondition outofrange badrequest "
+        "badrequesterror contextlengthexceeded exceedcontextsizeerror contentpolicyviolation contentfilter "
+        "stringabovemaxlength unsupportedparameter unsupportedvalue"
+    ),
+    401: "authenticationerror invalidapikey unauthenticated unauthorized",
+    402: "billingerror",
+    403: "permissionerror permissiondenied",
+    404: "notfounderror notfound resourcedoesnotexist modelnotfound",
+    413: "requesttoolarge",
+    422: "validationerror",
+    429: "ratelimiterror ratelimitexceeded toomanyrequests requestlimitexceeded insufficientquota resourceexhausted",
+    500: "apierror servererror internal internalerror internalservererror",
+    503: "unavailable temporarilyunavailable unavailableerror serviceunavailable serviceunavailableerror",
+    504: "timeouterror deadlineexceeded",
+    529: "overloaded overloadederror",
 }
+_STATUS_OF_WORD = {word: status for status, words in _WORDS_OF_STATUS.items() for word in words.split()}
 # What servers say of an endpoint that they do not have, some of them with status 200 (LM Studio) or 400. It is all of
 # the text, or the beginning of one that names the request.
 _NO_ENDPOINT = re.compile(
