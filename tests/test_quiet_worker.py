@@ -1,6 +1,6 @@
+from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from pytest_rerunfailures import SocketDB, StatusDB
 
 from tests.quiet_worker import WORTH_TELLING_S, tell_less
@@ -21,12 +21,15 @@ def report(when: str, outcome: str = "passed", duration: float = 0.001) -> dict[
     return {"when": when, "outcome": outcome, "duration": duration}
 
 
-def told_by(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, verbose: int = 0) -> list[str]:
+def config_of(plugin: object, verbose: int = 0) -> Any:  # noqa: ANN401 - stands for a worker's
+    manager = SimpleNamespace(get_plugins=lambda: {plugin})
+    option = SimpleNamespace(verbose=verbose)
+    return SimpleNamespace(pluginmanager=manager, option=option, failures_db=StatusDB())
+
+
+def told_by(verbose: int = 0) -> list[str]:
     interactor = Interactor()
-    monkeypatch.setattr(pytestconfig.pluginmanager, "get_plugins", lambda: {interactor})
-    monkeypatch.setattr(pytestconfig.option, "verbose", verbose)
-    monkeypatch.setattr(pytestconfig, "failures_db", StatusDB())
-    tell_less(pytestconfig)
+    tell_less(config_of(interactor, verbose))
     for when in ("setup", "call", "teardown"):
         interactor.sendevent("testreport", data=report(when))
     for event in ("logstart", "logfinish", "runtest_protocol_complete", "workerfinished"):
@@ -38,10 +41,8 @@ def told_by(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, verbos
     return interactor.told
 
 
-def test_of_a_test_that_passes_its_end_is_told_and_of_all_else_everything(
-    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert told_by(pytestconfig, monkeypatch) == [
+def test_of_a_test_that_passes_its_end_is_told_and_of_all_else_everything() -> None:
+    assert told_by() == [
         "testreport call passed 0.001",
         "runtest_protocol_complete",
         "workerfinished",
@@ -52,14 +53,13 @@ def test_of_a_test_that_passes_its_end_is_told_and_of_all_else_everything(
     ]
 
 
-def test_where_much_is_printed_everything_is_told(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(told_by(pytestconfig, monkeypatch, verbose=1)) == 11
+def test_where_much_is_printed_everything_is_told() -> None:
+    assert len(told_by(verbose=1)) == 11
 
 
-def test_nobody_is_asked_how_often_a_worker_died(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytestconfig.pluginmanager, "get_plugins", set)
-    asking = SocketDB()
-    monkeypatch.setattr(pytestconfig, "failures_db", asking)
-    tell_less(pytestconfig)
-    assert type(pytestconfig.failures_db) is StatusDB  # type: ignore[attr-defined] - the plugin's
+def test_nobody_is_asked_how_often_a_worker_died() -> None:
+    config = config_of(Interactor())
+    config.failures_db = asking = SocketDB()
+    tell_less(config)
+    assert type(config.failures_db) is StatusDB
     assert asking.sock.fileno() == -1
