@@ -10,7 +10,8 @@ import pytest
 
 from masa_node.chat.errors import NotTranslatable
 from masa_node.chat.request import Endpoint
-from masa_node.dialects.translation.conversation import Conversation, Origin, Thinking
+from masa_node.dialects.translation.calls import OpenCalls
+from masa_node.dialects.translation.conversation import Conversation, Origin, Thinking, ToolCall, ToolResult
 from masa_node.dialects.translation.events import (
     AnswerContext,
     Begun,
@@ -144,6 +145,9 @@ SCHEMA = {
 }
 
 
+WIDE = {"type": "OBJECT", "properties": {f"p{number}": {"type": "STRING"} for number in range(5_000)}}
+
+
 def test_functions_are_offered_in_the_words_of_json_schema() -> None:
     (tool,) = asked({**HI, "tools": [{"functionDeclarations": [DECLARED]}]})["tools"]
     assert tool["function"] == {"name": "weather", "description": "of a city", "parameters": SCHEMA}
@@ -229,6 +233,47 @@ def test_results_find_their_calls_by_id_by_name_or_in_turn() -> None:
         ]  # fmt: skip
 
 
+class Compared(str):
+    """A name that counts how often it is compared with another one."""
+
+    __slots__ = ()
+    count = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.count += 1
+        return str.__eq__(self, other)
+
+
+def test_to_find_the_call_of_a_result_takes_no_longer_where_there_are_many() -> None:
+    names = [Compared(f"f{number}") for number in range(2_000)]
+    calls = [ToolCall(name, name, "{}") for name in names]
+    for by_id in (True, False):
+        Compared.count = 0
+        opened = OpenCalls()
+        opened.begin(calls)
+        results = [ToolResult(name if by_id else "", name, ()) for name in reversed(names)]
+        assert [opened.answered(each) for each in results] == calls[::-1]
+        assert opened.answered(results[0]) is None
+        assert Compared.count < 10 * len(names)
+
+
+def test_one_alone_may_stand_without_a_list_as_in_googles_examples() -> None:
+    fields = {
+        "system_instruction": {"parts": {"text": "s"}},
+        "contents": {"parts": {"text": "a"}},
+        "tools": {"function_declarations": {"name": "f"}},
+    }
+    sent = asked(fields)
+    assert [each["content"] for each in sent["messages"]] == ["s", "a"]
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["f"]
+
+
+def test_what_a_user_is_said_to_have_thought_is_left_out() -> None:
+    parts = [{"text": "hm", "thought": True}, {"text": "a", "thoughtSignature": "c2ln"}]
+    assert asked({"contents": [{"parts": parts}]})["messages"] == [{"role": "user", "content": "a"}]
+
+
 def test_the_signature_of_a_call_goes_back_beside_it() -> None:
     parts = [{"text": "so", "thoughtSignature": "c2ln"}, call("f", thoughtSignature="c2lnMg==")]
     contents = [*HI["contents"], {"role": "model", "parts": parts}, {"parts": [result("f", {"output": "1"})]}]
@@ -265,6 +310,7 @@ def test_pictures_and_files_travel_as_what_they_are() -> None:
         ({**HI, "generationConfig": {"responseFormat": {"text": {}}}}, "responseFormat"),
         ({**HI, "toolConfig": {"functionCallingConfig": {"mode": "SOMETIMES"}}}, "mode"),
         ({**HI, "generationConfig": {"maxOutputTokens": "many"}}, "translated"),
+        ({**HI, "tools": [{"functionDeclarations": [{"name": "f", "parameters": WIDE}]}]}, "5001 parts of a schema"),
     ],
 )  # fmt: skip
 def test_what_would_make_the_answer_wrong_is_refused_by_name(fields: dict[str, Any], name: str) -> None:

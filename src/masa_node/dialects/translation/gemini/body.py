@@ -4,10 +4,11 @@ Google reads each name with underscores as well, as many an example of its own h
 """
 
 import re
+from typing import TypeVar
 
 import msgspec
 
-from masa_node.dialects.fields import ABSENT
+from masa_node.dialects.fields import ABSENT, LIST, is_given, read
 
 # Fields without which the answer is as right as before: left out by name.
 NUANCES = ("safety_settings", "labels", "store", "service_tier")
@@ -26,9 +27,23 @@ CONFIG_NUANCES = (
 PART_NUANCES = ("video_metadata", "media_resolution", "part_metadata")
 
 
+T = TypeVar("T", bound=msgspec.Struct)
+
+
 def in_camel_case(name: str) -> str:
     """A name with underscores as this API spells it."""
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+
+
+def several(given: list[T] | T | None) -> list[T]:
+    """What may be there more than once: one alone may stand without a list around it, as in Google's own examples."""
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def several_in(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    """The same of what is not read yet."""
+    listed = read(raw, LIST)
+    return listed if listed is not None else [raw] if is_given(raw) else []
 
 
 class _Google(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -95,7 +110,7 @@ class Content(_Google):
     """What one side says."""
 
     role: str | None = None
-    parts: list[Part] | None = None
+    parts: list[Part] | Part | None = None
 
 
 class Declaration(_Google):
@@ -113,7 +128,7 @@ class Declaration(_Google):
 class ToolBody(_Google):
     """Functions of the caller's, or one that Google runs itself."""
 
-    function_declarations: list[msgspec.Raw] | None = None  # each a `Declaration`
+    function_declarations: msgspec.Raw = ABSENT  # `Declaration`s
     google_search: msgspec.Raw = ABSENT
     google_search_retrieval: msgspec.Raw = ABSENT
     google_maps: msgspec.Raw = ABSENT
@@ -186,9 +201,9 @@ class Config(_Google):
 class Body(_Google):
     """The whole body."""
 
-    contents: list[msgspec.Raw] | None = None  # each a `Content`
+    contents: msgspec.Raw = ABSENT  # `Content`s
     system_instruction: Content | None = None
-    tools: list[ToolBody] | None = None
+    tools: list[ToolBody] | ToolBody | None = None
     tool_config: ToolConfig | None = None
     generation_config: Config | None = None
     safety_settings: msgspec.Raw = ABSENT
@@ -202,9 +217,9 @@ class Body(_Google):
 class CountBody(_Google):
     """The body of a request to `:countTokens`: what would be said, or the whole request."""
 
-    contents: list[msgspec.Raw] | None = None
+    contents: msgspec.Raw = ABSENT
     generate_content_request: Body | None = None
     system_instruction: Content | None = None
-    tools: list[ToolBody] | None = None
+    tools: list[ToolBody] | ToolBody | None = None
     generation_config: Config | None = None
     model: str | None = None

@@ -7,7 +7,7 @@ from masa_node.dialects.fields import ABSENT
 from masa_node.dialects.translation.conversation import Conversation, Role, Text, Turn
 from masa_node.dialects.translation.events import AnswerContext, Event, Failed, TextPiece
 from masa_node.dialects.translation.failures import error_frame
-from masa_node.dialects.translation.gemini.body import Content, in_camel_case
+from masa_node.dialects.translation.gemini.body import Content, in_camel_case, several
 from masa_node.dialects.translation.losses import Losses, refuse
 from masa_node.dialects.translation.wire import BodyReader, check_count, encode, given
 
@@ -63,8 +63,8 @@ def _size(asked: _Asked) -> int | None:
 
 def _text(asked: _Asked) -> str:
     parts = asked.content.parts if asked.content is not None else None
-    texts = [part.text for part in parts or () if part.text]
-    if not texts or len(texts) != len(parts or ()):
+    texts = [part.text for part in several(parts) if part.text]
+    if not texts or len(texts) != len(several(parts)):
         raise refuse("content", "it has to be text, and some.")
     return "\n".join(texts)
 

@@ -6,6 +6,7 @@ from functools import partial
 import msgspec
 
 from masa_node.dialects.fields import FIELDS, TEXT, is_given, read
+from masa_node.dialects.translation.calls import OpenCalls
 from masa_node.dialects.translation.conversation import (
     ChoiceMode,
     Conversation,
@@ -94,7 +95,7 @@ def _conversation(asked: b.Body, losses: Losses, *, is_stream: bool = False) -> 
     if asked.cached_content:
         raise refuse("cachedContent", "what was kept by one server is not known to another.")
     _drop(asked, b.NUANCES, losses)
-    contents = asked.contents or []
+    contents = b.several_in(asked.contents)
     check_count(len(contents), MAX_TURNS, "contents")
     config = asked.generation_config or b.Config()
     _drop(config, b.CONFIG_NUANCES, losses, f"{_CONFIG}.")
@@ -108,7 +109,7 @@ def _conversation(asked: b.Body, losses: Losses, *, is_stream: bool = False) -> 
         model="",
         turns=(Turn(Role.SYSTEM, system), *turns) if system else turns,
         stream=is_stream,
-        tools=_tools(asked.tools or [], only, losses),
+        tools=_tools(b.several(asked.tools), only, losses),
         tool_choice=choice,
         output=_output(config),
         sampling=Sampling(
@@ -176,7 +177,7 @@ def _choice(config: b.ToolConfig | None, losses: Losses) -> tuple[ToolChoice | N
 
 
 def _tools(tools: list[b.ToolBody], only: frozenset[str], losses: Losses) -> tuple[Tool, ...]:
-    declared = [each for tool in tools for each in tool.function_declarations or ()]
+    declared = [each for tool in tools for each in b.several_in(tool.function_declarations)]
     check_count(len(declared), MAX_TOOLS, "functions")
     own = [tool for each in _DECLARATIONS.read(declared, losses) for tool in each.own]
     hosted = [name for tool in tools for name in b.HOSTED_TOOLS if is_given(getattr(tool, name))]
@@ -204,14 +205,17 @@ def _read_turn(body: bytes, losses: Losses) -> Said:
     role = _ROLES.get(content.role or "user")
     if role is None:
         raise refuse("contents[].role", f"it is {(content.role or '')[:64]!r}.")
-    return role, _parts(content, losses)
+    parts = _parts(content, losses)
+    if role is not Role.ASSISTANT:  # what a user is said to have thought, or signed, is nobody's
+        parts = tuple([part for part in parts if type(part) is not Thought])
+    return role, parts
 
 
 _TURNS = kept_turns(_read_turn)
 
 
 def _parts(content: b.Content, losses: Losses) -> tuple[Part, ...]:
-    return tuple([part for each in content.parts or () for part in _part(each, losses)])
+    return tuple([part for each in b.several(content.parts) for part in _part(each, losses)])
 
 
 def _part(part: b.Part, losses: Losses) -> Iterator[Part]:
@@ -293,7 +297,7 @@ class _Order:
     """Goes over the turns in order: calls get ids, and results find theirs by id, by the name, or in turn."""
 
     def __init__(self) -> None:
-        self._open: list[ToolCall] = []
+        self._open = OpenCalls()
         self._count = 0
 
     def turn(self, turn: Turn) -> Turn:
@@ -310,24 +314,16 @@ class _Order:
         if not all(call.id for call in calls):
             turn = completed([turn], [str(before)], partial(_numbered, turn.parts, before))
             calls = [part for part in turn.parts if type(part) is ToolCall]
-        self._open = calls
+        self._open.begin(calls)
         return turn
 
     def _answering(self, turn: Turn) -> Turn:
-        found = [self._answered(part) for part in turn.parts if type(part) is ToolResult]
+        found = [self._open.answered(part) for part in turn.parts if type(part) is ToolResult]
         ids = [call.id if call is not None else "" for call in found]
         given_ids = [part.call_id for part in turn.parts if type(part) is ToolResult]
         if ids == given_ids:
             return turn
         return completed([turn], ids, partial(_with_ids, turn.parts, ids))
-
-    def _answered(self, result: ToolResult) -> ToolCall | None:
-        by_id = (call for call in self._open if call.id == result.call_id)
-        by_name = (call for call in self._open if call.name == result.name)
-        call = next(by_id, None) or next(by_name, None) or (self._open[0] if self._open else None)
-        if call is not None:
-            self._open.remove(call)
-        return call
 
 
 def _numbered(parts: tuple[Part, ...], before: int) -> Iterator[Part]:

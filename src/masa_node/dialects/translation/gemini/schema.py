@@ -3,8 +3,9 @@
 import msgspec
 
 from masa_node.dialects.translation.tools import schemas_in, tree_of
-from masa_node.dialects.translation.wire import encode
+from masa_node.dialects.translation.wire import check_count, encode
 
+MAX_SCHEMAS = 5_000  # 20 us each; the largest seen have some hundreds
 _WORDS = (b'"type"', b'"nullable"', b'"propertyOrdering"', b'"property_ordering"')
 _ORDER = ("propertyOrdering", "property_ordering")
 _UNSPECIFIED = "type_unspecified"
@@ -23,23 +24,25 @@ _SPELLINGS = {
 
 
 def json_schema_of(schema: msgspec.Raw) -> msgspec.Raw:
-    """The same in the words of JSON Schema; the same bytes where there is nothing to change."""
+    """The same in the words of JSON Schema; the same bytes where there is nothing to change.
+
+    Raises `NotTranslatable` beyond MAX_SCHEMAS.
+    """
     if not any(word in bytes(schema) for word in _WORDS):
         return schema
     top = tree_of(schema)
     is_changed = False
-    for tree in schemas_in(top):
-        for old, new in _SPELLINGS.items():
-            if old in tree:
-                tree[new] = tree.pop(old)
-                is_changed = True
-    for tree in schemas_in(top):  # again: what was spelt otherwise holds some
+    for count, tree in enumerate(schemas_in(top), 1):  # each before those that it holds
+        check_count(count, MAX_SCHEMAS, "parts of a schema")
         is_changed |= _has_changed(tree)
     return msgspec.Raw(encode(top)) if is_changed else schema
 
 
 def _has_changed(tree: dict[str, object]) -> bool:
     before = dict(tree)
+    for old, new in _SPELLINGS.items():
+        if old in tree:
+            tree[new] = tree.pop(old)
     for name in _ORDER:
         tree.pop(name, None)
     _set_type(tree)

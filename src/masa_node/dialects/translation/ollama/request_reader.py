@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 from masa_node.dialects.fields import ABSENT, TEXT, read
+from masa_node.dialects.translation.calls import OpenCalls
 from masa_node.dialects.translation.conversation import (
     Conversation,
     Image,
@@ -191,7 +192,7 @@ class _Order:
     """Goes over the turns in order: results find their calls by id, by the tool's name, or by their order."""
 
     def __init__(self) -> None:
-        self._open: list[ToolCall] = []
+        self._open = OpenCalls()
         self._count = 0
 
     def turn(self, turn: Turn) -> Turn:
@@ -208,22 +209,14 @@ class _Order:
         if not all(call.id for call in calls):
             turn = completed([turn], [str(before)], lambda: _numbered(turn.parts, before))
             calls = [part for part in turn.parts if type(part) is ToolCall]
-        self._open = calls
+        self._open.begin(calls)
         return turn
 
     def _answering(self, turn: Turn, result: ToolResult) -> Turn:
-        call = self._answered(result)
+        call = self._open.answered(result)
         if call is None or result.call_id:
             return turn
         return completed([turn], [call.id], lambda: [ToolResult(call.id, result.name, result.parts)])
-
-    def _answered(self, result: ToolResult) -> ToolCall | None:
-        by_id = (call for call in self._open if call.id == result.call_id)
-        by_name = (call for call in self._open if call.name == result.name)
-        call = next(by_id, None) or next(by_name, None) or (self._open[0] if self._open else None)
-        if call is not None:
-            self._open.remove(call)
-        return call
 
 
 def _numbered(parts: tuple[Part, ...], before: int) -> Iterator[Part]:
