@@ -101,6 +101,29 @@ async def test_tokens_are_estimated_and_texts_embedded() -> None:
     assert [each.values for each in made.embeddings] == [[0.5], [1.5]]
 
 
+async def test_the_ids_of_googles_own_models_begin_as_their_path_does() -> None:
+    listing = whole(b'{"data":[{"id":"models/gemini-x"}]}')
+    async with node_before(OPENAI, send(OPENAI.whole), listings=((send(listing),),)) as (llm, node):
+        models = client(node.address).models
+        assert [model.name async for model in await models.list()] == ["models/gemini-x"]
+        assert (await models.get(model="models/gemini-x")).name == "models/gemini-x"
+        with pytest.raises(errors.ClientError) as caught:
+            await models.get(model="other")
+        assert caught.value.status == "NOT_FOUND"
+        for name in ("gemini-x", "models/gemini-x"):
+            assert (await models.generate_content(model=name, contents="hello")).text == "Hello"
+        asked = [json.loads(each.body)["model"] for each in llm.asked(OPENAI.endpoint)]
+    assert asked == ["models/gemini-x", "models/gemini-x"]
+
+
+async def test_below_its_openai_path_its_formats_are_openais() -> None:
+    async with node_before(OPENAI, send(OPENAI.whole), listings=((send(LISTING),),)) as (_, node):
+        listed = await get(node.port, "/v1beta/openai/models")
+        answer = await post(node.port, "/v1beta/openai/chat/completions", OPENAI.ask(stream=False))
+    assert [model["id"] for model in json.loads(listed.body)["data"]] == ["m", "n:7b"]
+    assert answer.body == OPENAI.answer
+
+
 HELLO = b'{"contents":[{"parts":[{"text":"hello"}]}]}'
 
 

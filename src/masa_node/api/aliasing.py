@@ -55,6 +55,12 @@ class Aliasing:
             await self.refresh()
         return self.means(asked, privacy, ways)
 
+    def at_googles(self, asked: str) -> str:
+        """Google's clients take `models/`, with which the ids of its own models begin, for a part of the path."""
+        whole = f"models/{asked}"
+        is_meant = not (self.is_alias(asked) or self._catalog.knows(asked)) and self._catalog.knows(whole)
+        return whole if is_meant else asked
+
     def is_alias(self, asked: str) -> bool:
         """May this name stand for another model?"""
         return bool(self._aliases.targets_of(asked))

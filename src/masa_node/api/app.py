@@ -13,7 +13,7 @@ from masa_node.api.control.events import EVENTS, EventStreams
 from masa_node.api.control.node_view import NodeView
 from masa_node.api.control.pages import SAFETY, is_console
 from masa_node.api.entry import Entry, new_id, own_id_of
-from masa_node.api.families import offers_for
+from masa_node.api.families import named_in, offers_for
 from masa_node.api.guard import Guard
 from masa_node.api.http1.connections import Over
 from masa_node.api.http1.reply import RawHeaders, Reply
@@ -203,9 +203,7 @@ def _dialect_for(request: HttpRequest) -> DialectName:
     endpoint = CHAT_ENDPOINTS.get(request.path)
     if endpoint is not None:
         return DIALECT_OF_ENDPOINT[endpoint]
-    if any(name == b"anthropic-version" for name, _ in request.head.headers):
-        return DialectName.ANTHROPIC
-    return dialect_of_path(request.path)
+    return named_in(request.head.headers) or dialect_of_path(request.path)
 
 
 def _allow(origin: bytes, headers: RawHeaders) -> None:

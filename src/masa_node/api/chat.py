@@ -151,6 +151,8 @@ class ChatEndpoints:
         else:
             peeked = glanced or peek(await readable(body, REQUEST_DEPTH), endpoint, in_path, allows_all=any_model)
         ways = ways_to(endpoint, may_translate=terms.may_translate)
+        if DIALECT_OF_ENDPOINT[endpoint] == DialectName.GEMINI:
+            peeked = msgspec.structs.replace(peeked, model=self._aliasing.at_googles(peeked.model))
         model = await self._aliasing.model_for(peeked.model, terms.privacy, ways)
         if model != peeked.model and in_path is None:
             change = renamed if glanced is not None else body_renamed

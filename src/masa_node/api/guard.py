@@ -86,7 +86,8 @@ class Guard:
             if caller is not None:
                 return caller
         raise Unauthorized(
-            "This node needs an API key: send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
+            "This node needs an API key: send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or "
+            "`x-goog-api-key: <key>`."
         )
 
     @property

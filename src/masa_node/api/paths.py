@@ -34,6 +34,7 @@ _AT_GOOGLES = {
     if facts.dialect == DialectName.GEMINI
 }
 _GEMINI = re.compile(r"/v1(?:alpha|beta)?\d*/models/.+:[a-z]+[A-Z]\w+|/v1(?:alpha|beta)\d*/.*")
+_GOOGLES_OPENAI = "/v1beta/openai/"  # below it Google speaks OpenAI's formats
 _VERB = re.compile(rb"//?v1(?:alpha|beta)?\d*/+models/(?P<model>.+)(?::|%3[aA])(?P<verb>[A-Za-z]+)")
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
@@ -55,6 +56,8 @@ class Place(msgspec.Struct, frozen=True):
 def place_of(path: str, raw_path: bytes) -> Place:
     """What is asked for. `path` is `raw_path` with its escapes decoded, once. Raises `BadModel`."""
     tidy = tidy_path(path)
+    if tidy.startswith(_GOOGLES_OPENAI):
+        tidy = "/v1/" + tidy.removeprefix(_GOOGLES_OPENAI)
     endpoint = CHAT_ENDPOINTS.get(tidy)
     if endpoint is not None:
         return Place(tidy, endpoint)

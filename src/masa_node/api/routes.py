@@ -19,7 +19,7 @@ from masa_node.api.control.events import EVENTS
 from masa_node.api.control.node_view import Asked, Make, NodeView
 from masa_node.api.control.owner import InviteWanted, LinkGiven, TokenGiven
 from masa_node.api.control.pages import CONSOLE, HOME, Found, wants_page
-from masa_node.api.families import not_in_family, offers_for
+from masa_node.api.families import named_in, not_in_family, offers_for
 from masa_node.api.guard import SESSION_PATH
 from masa_node.api.http1.reply import RawHeaders
 from masa_node.api.http1.request import HttpRequest
@@ -52,11 +52,6 @@ MAX_BODY_BYTES = 32 * 1024  # the longest link and note, with every character es
 _NODE_ID = re.compile(r"[0-9a-f]{64}")
 _INVITE_ID = re.compile(r"[0-9a-f]{8}")
 _SHOWN_CHARS = 64
-_SAYS_SO = {
-    b"anthropic-version": DialectName.ANTHROPIC,
-    b"x-goog-api-client": DialectName.GEMINI,
-    b"x-goog-api-key": DialectName.GEMINI,
-}
 
 
 def _models(tell: Callable[[Offers, Asked[None]], Awaitable[object]]) -> Make:
@@ -90,6 +85,9 @@ def _name_of(entry: msgspec.Raw) -> str:
 
 async def _one_model(view: NodeView, asked: Asked[None], family: DialectName | None = None) -> object:
     name = check_model(asked.parts[-1])
+    family = family or _family(asked)
+    if family == DialectName.GEMINI:
+        name = view.aliasing.at_googles(name)
     model = await view.aliasing.model_for(name)
     if not view.catalog.knows(model):
         await view.aliasing.refresh()
@@ -100,21 +98,20 @@ async def _one_model(view: NodeView, asked: Asked[None], family: DialectName | N
         raise UnknownModel(
             f"No LLM known here serves the model {model!r}. Nearest: {nearest}.{alias_words(name, model)}"
         )
-    family = family or _family(asked)
     found = offers_for(family, offers)
     if not found:
         raise not_in_family(model, family, offers)
     offer = renamed(found, name, model)[0][1]
     if family == DialectName.GEMINI:
-        entry = {**models.gemini_entry(offer), "name": f"models/{name}"}
+        entry = models.gemini_entry(msgspec.structs.replace(offer, model=name))
     else:
         entry = {**models.openai_entry(offer), "id": name}
     return Found(entry, headers=alias_header(name, model))
 
 
 def _family(asked: Asked[None]) -> DialectName:
-    """Whose client lists models: Anthropic's and Google's say so, all others are taken for OpenAI's."""
-    return next((_SAYS_SO[name] for name, _ in asked.headers if name in _SAYS_SO), DialectName.OPENAI)
+    """Whose client lists models: those that do not say so are taken for OpenAI's."""
+    return named_in(asked.headers) or DialectName.OPENAI
 
 
 def _node(view: NodeView, asked: Asked[None]) -> object:

@@ -160,7 +160,9 @@ def is_bare_error(data: bytes) -> bool:
     if not layers:
         return False
     outer = layers[-1]
-    if any(map(is_error, (outer.error, outer.errors, outer.base_resp, outer.error_code))):
+    if any(map(is_error, (outer.error, outer.errors, outer.base_resp))):
+        return True
+    if is_error(outer.error_code) and read(outer.error_code, TEXT) is None:  # in words it is one beside a message
         return True
     if "error" in (read(outer.object, TEXT), read(outer.type, TEXT)):
         return True

@@ -118,6 +118,7 @@ def test_names_with_underscores_are_read_and_a_callers_own_are_not_respelt() -> 
 
 
 def test_what_nobody_knows_is_named() -> None:
+    assert dropped({**HI, "_a" * 100_000: 1})
     fields = {**HI, "newField": 1, "labels": {"a": "b"}, "generationConfig": {"newOption": 1, "speechConfig": {"a": 1}}}
     assert dropped(fields) == {"newField", "labels", "generationConfig.newOption", "generationConfig.speechConfig"}
 
@@ -138,7 +139,7 @@ DECLARED = {
 SCHEMA = {
     "type": "object",
     "properties": {
-        "city": {"type": ["string", "null"], "enum": ["a"], "maxLength": 9},
+        "city": {"type": ["string", "null"], "enum": ["a", None], "maxLength": 9},
         "days": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
     },
     "required": ["city"],
@@ -169,10 +170,29 @@ def test_a_schema_keeps_values_that_look_like_its_words() -> None:
         **schema,
         "type": "string",
     }
-    inside = {"any_of": [{"type": "NUMBER"}, {"type": "TYPE_UNSPECIFIED", "nullable": False}]}
-    assert msgspec.json.decode(json_schema_of(msgspec.Raw(msgspec.json.encode(inside)))) == {
-        "anyOf": [{"type": "number"}, {}]
-    }
+
+
+@pytest.mark.parametrize(
+    ("googles", "schema"),
+    [
+        (
+            {"any_of": [{"type": "NUMBER"}, {"type": "TYPE_UNSPECIFIED", "nullable": False}]},
+            {"anyOf": [{"type": "number"}, {}]},
+        ),
+        (
+            {"anyOf": [{"type": "STRING"}, {"type": 3}], "nullable": True},
+            {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+        ),
+        ({"type": 6, "properties": {"a": {"type": 5, "items": {"type": 1}}}, "additional_properties": False},
+         {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}},
+          "additionalProperties": False}),
+        ({"type": "STRING", "format": ["x"], "minLength": "9" * 5_000}, {"type": "string", "format": ["x"],
+                                                                          "minLength": "9" * 5_000}),
+        ({"type": 99, "nullable": "yes"}, {"type": 99, "nullable": "yes"}),
+    ],
+)  # fmt: skip
+def test_odd_schemas(googles: object, schema: object) -> None:
+    assert msgspec.json.decode(json_schema_of(msgspec.Raw(msgspec.json.encode(googles)))) == schema
 
 
 @pytest.mark.parametrize(
@@ -182,6 +202,7 @@ def test_a_schema_keeps_values_that_look_like_its_words() -> None:
         ({"mode": "VALIDATED"}, "auto"),
         ({"mode": "ANY"}, "required"),
         ({"mode": "NONE"}, "none"),
+        ({"mode": 2}, "required"),
         ({"mode": "ANY", "allowedFunctionNames": ["g"]}, {"type": "function", "function": {"name": "g"}}),
         ({}, None),
     ],
@@ -231,6 +252,29 @@ def test_results_find_their_calls_by_id_by_name_or_in_turn() -> None:
         assert told == [
             ("call_2", "1"), ("call_1", "2"), ("call_3", '{"a":3}'), ("other", "4"), ("own", '{"error":"5"}')
         ]  # fmt: skip
+
+
+def test_the_frames_of_a_stream_that_an_sdk_kept_each_alone_are_one_turn() -> None:
+    said: list[list[dict[str, Any]]] = [[{"text": "Hel"}], [{"text": "lo"}], [call("f")], [call("g")], [{"text": ""}]]
+    frames = [{"role": "model", "parts": parts} for parts in said]
+    told = {"role": "user", "parts": [result("f", {"output": "1"}), result("g", {"output": "2"})]}
+    first, answer, *results = asked({"contents": [*HI["contents"], *frames, told]})["messages"]
+    assert (first["role"], answer["role"], answer["content"]) == ("user", "assistant", "Hello")
+    assert [each["function"]["name"] for each in answer["tool_calls"]] == ["f", "g"]
+    ids = [each["id"] for each in answer["tool_calls"]]
+    assert [(each["tool_call_id"], each["content"]) for each in results] == [(ids[0], "1"), (ids[1], "2")]
+
+
+def test_the_id_of_a_result_is_never_replaced() -> None:
+    contents = [*HI["contents"], {"role": "model", "parts": [call("f", "own")]}, {"parts": [result("f", {}, "gone")]}]
+    assert asked({"contents": contents})["messages"][-1]["tool_call_id"] == "gone"
+
+
+@pytest.mark.parametrize("top_k", ["nan", "inf", 1.5])
+def test_a_top_k_that_is_no_number_of_tokens_is_left_out(top_k: object) -> None:
+    fields = {**HI, "generationConfig": {"topK": top_k, "maxOutputTokens": 9}}
+    assert "top_k" not in asked(fields, MESSAGES)
+    assert dropped(fields) == {"generationConfig.topK"}
 
 
 class Compared(str):
@@ -309,6 +353,10 @@ def test_pictures_and_files_travel_as_what_they_are() -> None:
         ({**HI, "generationConfig": {"responseMimeType": "text/x.enum"}}, "responseMimeType"),
         ({**HI, "generationConfig": {"responseFormat": {"text": {}}}}, "responseFormat"),
         ({**HI, "toolConfig": {"functionCallingConfig": {"mode": "SOMETIMES"}}}, "mode"),
+        ({**HI, "tools": [{"functionDeclarations": [{"name": "f"}]}],
+          "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["zz"]}}},
+         "allowedFunctionNames"),
+        ({"contents": [{"parts": [{"fileData": {"fileUri": "https://www.youtube.com/watch?v=a"}}]}]}, "fileData"),
         ({**HI, "generationConfig": {"maxOutputTokens": "many"}}, "translated"),
         ({**HI, "tools": [{"functionDeclarations": [{"name": "f", "parameters": WIDE}]}]}, "5001 parts of a schema"),
     ],

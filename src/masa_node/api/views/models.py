@@ -27,6 +27,7 @@ MAX_PER_PAGE = 1_000
 OFFERS_A_TURN = 2_048  # looked at in one go, half a microsecond each;
 ENTRIES_A_TURN = 128  # made in one go, some ten microseconds each
 _MAX_DIGITS = 9
+AT_GOOGLES = "models/"  # before each name; the ids of Google's own begin so, too
 _CHATS = frozenset(targets_for(Endpoint.GEMINI_GENERATE))
 _TASK = {
     "id": "c329a1f9-323d-4e91-b2aa-582dd4188d34",
@@ -173,7 +174,7 @@ def gemini_entry(offer: ModelOffer) -> Json:
     methods = ["generateContent", "streamGenerateContent", "countTokens"] if offer.endpoints & _CHATS else []
     methods += ["embedContent"] if Endpoint.OPENAI_EMBEDDINGS in offer.endpoints else []
     return {
-        "name": f"models/{offer.model}",
+        "name": AT_GOOGLES + offer.model.removeprefix(AT_GOOGLES),
         "displayName": offer.model,
         "description": f"Served by {offer.owned_by or 'an LLM server'}",
         **limit,

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from masa_node.chat.offer import ModelFacts, ModelOffer, same_model_key
-from masa_node.chat.request import PASSED_ENDPOINTS, Endpoint
+from masa_node.chat.request import DIALECT_OF_ENDPOINT, PASSED_ENDPOINTS, DialectName, Endpoint
 from masa_node.dialects.bodies.peek import is_model
 from masa_node.network.gossip.adverts import (
     MAX_ADVERT_MODELS,
@@ -22,7 +22,12 @@ from masa_node.network.gossip.adverts import (
 from masa_node.network.transport.interfaces import Keys, PeerAddress
 
 LOAD_SENT_EVERY_S = 2.0  # it changes with every request; a requester hears `busy` from the node itself anyway
-_ENDPOINTS = {endpoint.value: endpoint for endpoint in Endpoint if endpoint is not Endpoint.OLLAMA_SHOW}
+# Those that a peer may serve: nobody has to be believed to serve a format that is always translated.
+_ENDPOINTS = {
+    endpoint.value: endpoint
+    for endpoint, dialect in DIALECT_OF_ENDPOINT.items()
+    if endpoint is not Endpoint.OLLAMA_SHOW and dialect != DialectName.GEMINI
+}
 _MORE = "openai.more"  # in an advert: all of PASSED_ENDPOINTS, whose names would be longer than all else of a model
 YEAR_10000_UNIX_S = 253_402_300_800  # no calendar shows it
 KEPT_OFFERS = 1_024  # of peers' models that were read last, 4 kB each at most: thousands of peers serve the same ones

@@ -27,12 +27,15 @@ CONFIG_NUANCES = (
 PART_NUANCES = ("video_metadata", "media_resolution", "part_metadata")
 
 
+_MAX_NAME_CHARS = 64
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 def in_camel_case(name: str) -> str:
-    """A name with underscores as this API spells it."""
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+    """A name with underscores as this API spells it; the same where it is longer than any."""
+    if len(name) > _MAX_NAME_CHARS:
+        return name
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name.lstrip("_"))
 
 
 def several(given: list[T] | T | None) -> list[T]:
@@ -147,7 +150,7 @@ HOSTED_TOOLS = tuple(name for name in ToolBody.__struct_fields__ if name != "fun
 class Calling(_Google):
     """May, must or must not a function be called; and which."""
 
-    mode: str | None = None
+    mode: str | int | None = None
     allowed_function_names: list[str] | None = None
     stream_function_call_arguments: bool | None = None
 
@@ -184,7 +187,7 @@ class Config(_Google):
     response_schema: msgspec.Raw = ABSENT
     response_json_schema: msgspec.Raw = ABSENT
     response_format: msgspec.Raw = ABSENT
-    response_modalities: list[str] | None = None
+    response_modalities: list[str | int] | None = None
     thinking_config: ThinkingConfig | None = None
     speech_config: msgspec.Raw = ABSENT
     media_resolution: msgspec.Raw = ABSENT

@@ -1,7 +1,9 @@
 """From a body of `:generateContent` to a conversation."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 
 import msgspec
 
@@ -28,7 +30,7 @@ from masa_node.dialects.translation.conversation import (
 )
 from masa_node.dialects.translation.gemini import body as b
 from masa_node.dialects.translation.gemini.schema import json_schema_of
-from masa_node.dialects.translation.kept import Kept, ReadTool, Said, completed, kept_turns
+from masa_node.dialects.translation.kept import Kept, ReadTool, Said, completed, joined, kept_turns
 from masa_node.dialects.translation.losses import Losses, leave_out_hosted, refuse
 from masa_node.dialects.translation.media import check_data, document_of
 from masa_node.dialects.translation.thoughts import thought_of
@@ -50,7 +52,12 @@ _MODES = {
     "mode_unspecified": ChoiceMode.AUTO,
     "any": ChoiceMode.REQUIRED,
     "none": ChoiceMode.NONE,
+    "1": ChoiceMode.AUTO,
+    "2": ChoiceMode.REQUIRED,
+    "3": ChoiceMode.NONE,
 }
+_OF_TEXT = ("TEXT", "MODALITY_UNSPECIFIED", "0", "1")  # some SDKs send the numbers of such words
+_VIDEOS = re.compile(r"https?://(?:[a-z]+\.)?(?:youtube\.com|youtu\.be)/")
 _CONFIG = "generationConfig"
 _NAMES = {
     "output": f"{_CONFIG}.responseSchema",
@@ -99,10 +106,10 @@ def _conversation(asked: b.Body, losses: Losses, *, is_stream: bool = False) -> 
     check_count(len(contents), MAX_TURNS, "contents")
     config = asked.generation_config or b.Config()
     _drop(config, b.CONFIG_NUANCES, losses, f"{_CONFIG}.")
-    if any(each.upper() not in ("TEXT", "MODALITY_UNSPECIFIED") for each in config.response_modalities or ()):
+    if any(str(each).upper() not in _OF_TEXT for each in config.response_modalities or ()):
         raise refuse(f"{_CONFIG}.responseModalities", "answers are text.")
     order = _Order()
-    turns = tuple([order.turn(turn) for turn in _TURNS.read(contents, losses)])
+    turns = tuple([order.turn(turn) for turn in _in_turn(_TURNS.read(contents, losses))])
     system = _parts(asked.system_instruction, losses) if asked.system_instruction is not None else ()
     choice, only = _choice(asked.tool_config, losses)
     return Conversation(
@@ -116,7 +123,7 @@ def _conversation(asked: b.Body, losses: Losses, *, is_stream: bool = False) -> 
             max_tokens=config.max_output_tokens,
             temperature=config.temperature,
             top_p=config.top_p,
-            top_k=int(config.top_k) if config.top_k is not None else None,
+            top_k=_top_k(config.top_k, losses),
             seed=config.seed,
             presence_penalty=config.presence_penalty,
             frequency_penalty=config.frequency_penalty,
@@ -126,6 +133,24 @@ def _conversation(asked: b.Body, losses: Losses, *, is_stream: bool = False) -> 
         thinking=_thinking(config.thinking_config),
         names=_NAMES,
     )
+
+
+def _in_turn(turns: list[Turn]) -> Iterator[Turn]:
+    """What the model says until the user speaks is one turn: SDKs keep each frame of a stream as a content of its own,
+    the empty last one, too.
+    """
+    for role, said in groupby(turns, lambda turn: turn.role):
+        if role is not Role.ASSISTANT:
+            yield from said
+        elif spoken := [turn for turn in said if turn.parts]:
+            yield spoken[0] if len(spoken) == 1 else joined(spoken)
+
+
+def _top_k(given_k: float | None, losses: Losses) -> int | None:
+    if given_k is None or given_k.is_integer():
+        return None if given_k is None else int(given_k)
+    losses.drop(f"{_CONFIG}.topK")
+    return None
 
 
 def _drop(of: msgspec.Struct, names: Sequence[str], losses: Losses, prefix: str = "") -> None:
@@ -167,9 +192,9 @@ def _choice(config: b.ToolConfig | None, losses: Losses) -> tuple[ToolChoice | N
         losses.drop("toolConfig.retrievalConfig")
     if calling is None or not calling.mode:
         return None, frozenset()
-    mode = _MODES.get(calling.mode.lower())
+    mode = _MODES.get(str(calling.mode).lower())
     if mode is None:
-        raise refuse("toolConfig.functionCallingConfig.mode", f"it is {calling.mode[:64]!r}.")
+        raise refuse("toolConfig.functionCallingConfig.mode", f"it is {str(calling.mode)[:64]!r}.")
     only = frozenset(calling.allowed_function_names or ())
     if mode is ChoiceMode.REQUIRED and len(only) == 1:
         return ToolChoice(ChoiceMode.NAMED, next(iter(only))), only
@@ -182,7 +207,10 @@ def _tools(tools: list[b.ToolBody], only: frozenset[str], losses: Losses) -> tup
     own = [tool for each in _DECLARATIONS.read(declared, losses) for tool in each.own]
     hosted = [name for tool in tools for name in b.HOSTED_TOOLS if is_given(getattr(tool, name))]
     leave_out_hosted([b.in_camel_case(name) for name in hosted], None, losses, has_others=bool(own))
-    return tuple([tool for tool in own if not only or tool.name in only])
+    allowed = [tool for tool in own if not only or tool.name in only]
+    if own and not allowed:
+        raise refuse("toolConfig.functionCallingConfig.allowedFunctionNames", "no function of that name is declared.")
+    return tuple(allowed)
 
 
 def _read_declaration(body: bytes, losses: Losses) -> ReadTool:
@@ -288,7 +316,7 @@ def _file(file: b.FileData) -> Image | Document:
         raise refuse("fileData", "a file that was uploaded to one server is not known to another.")
     if kind.startswith("image/"):
         return Image(kind, None, url)
-    if kind.startswith(("audio/", "video/")):
+    if kind.startswith(("audio/", "video/")) or _VIDEOS.match(url):
         raise refuse("fileData", f"there is no place for {kind[:64]!r} in the other format.")
     return Document(file.display_name, kind or None, None, None, url)
 
@@ -319,8 +347,8 @@ class _Order:
 
     def _answering(self, turn: Turn) -> Turn:
         found = [self._open.answered(part) for part in turn.parts if type(part) is ToolResult]
-        ids = [call.id if call is not None else "" for call in found]
         given_ids = [part.call_id for part in turn.parts if type(part) is ToolResult]
+        ids = [own or (call.id if call is not None else "") for own, call in zip(given_ids, found, strict=True)]
         if ids == given_ids:
             return turn
         return completed([turn], ids, partial(_with_ids, turn.parts, ids))
@@ -353,6 +381,6 @@ def _with_ids(parts: tuple[Part, ...], ids: list[str]) -> Iterator[Part]:
     left = iter(ids)
     for part in parts:
         if isinstance(part, ToolResult):
-            yield msgspec.structs.replace(part, call_id=next(left) or part.call_id)
+            yield msgspec.structs.replace(part, call_id=next(left))
         else:
             yield part
