@@ -86,6 +86,7 @@ async def test_lists_are_for_the_client_that_asks() -> None:
         assert (await models.get(model="n:7b")).name == "models/n:7b"
         reply = await get(node.port, "/v1beta/models")
         assert [model["name"] for model in json.loads(reply.body)["models"]] == ["models/m", "models/n:7b"]
+        assert (await get(node.port, "/v1alpha/models")).body == reply.body
         assert "data" in json.loads((await get(node.port, "/v1/models")).body)
         missing = await get(node.port, "/v1beta/models/other")
     assert (missing.status, json.loads(missing.body)["error"]["status"]) == (404, "NOT_FOUND")

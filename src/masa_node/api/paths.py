@@ -35,6 +35,7 @@ _AT_GOOGLES = {
 }
 _GEMINI = re.compile(r"/v1(?:alpha|beta)?\d*/models/.+:[a-z]+[A-Z]\w+|/v1(?:alpha|beta)\d*/.*")
 _GOOGLES_OPENAI = "/v1beta/openai/"  # below it Google speaks OpenAI's formats
+_GOOGLES_NEWER = "/v1alpha/models"
 _VERB = re.compile(rb"//?v1(?:alpha|beta)?\d*/+models/(?P<model>.+)(?::|%3[aA])(?P<verb>[A-Za-z]+)")
 _ONE_MODEL_LOOSELY = re.compile(r"//?v1//?models/+(?=.)")
 _SLASHES = re.compile("/{2,}")
@@ -58,6 +59,8 @@ def place_of(path: str, raw_path: bytes) -> Place:
     tidy = tidy_path(path)
     if tidy.startswith(_GOOGLES_OPENAI):
         tidy = "/v1/" + tidy.removeprefix(_GOOGLES_OPENAI)
+    elif tidy.startswith(_GOOGLES_NEWER):
+        tidy = tidy.replace("alpha", "beta", 1)
     endpoint = CHAT_ENDPOINTS.get(tidy)
     if endpoint is not None:
         return Place(tidy, endpoint)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import NamedTuple
 
+from masa_node.dialects.translation.collecting import ThoughtBlock
 from masa_node.dialects.translation.conversation import Origin, ToolCall, ToolResult
 from masa_node.dialects.translation.events import CallBegun, CallPiece, Event, ThoughtSealed
 from masa_node.dialects.translation.wire import GrowingObject
@@ -90,6 +91,12 @@ class WholeCall(NamedTuple):
     name: str
     arguments: str
     signature: str
+
+
+def signatures_in(thoughts: Iterable[ThoughtBlock]) -> dict[str, str]:
+    """Gemini's signatures among these, by the ids of the calls beside which they stand."""
+    seals = [each.seal for each in thoughts if each.origin is Origin.GOOGLE and each.seal]
+    return {call_id: signature for call_id, _, signature in (seal.partition(" ") for seal in seals)}
 
 
 class WholeCalls:

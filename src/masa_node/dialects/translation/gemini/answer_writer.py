@@ -1,9 +1,8 @@
 """From events to Gemini's frames and bodies. A stream ends with why it stopped, and has no terminal frame."""
 
 from masa_node.chat.request import DialectName
-from masa_node.dialects.translation.calls import WholeCall, WholeCalls
-from masa_node.dialects.translation.collecting import Block, CallBlock, Choice, ThoughtBlock, collected
-from masa_node.dialects.translation.conversation import Origin
+from masa_node.dialects.translation.calls import WholeCall, WholeCalls, signatures_in
+from masa_node.dialects.translation.collecting import CallBlock, Choice, ThoughtBlock, collected
 from masa_node.dialects.translation.events import (
     AnswerContext,
     Begun,
@@ -118,21 +117,15 @@ class GeminiAnswerWriter:
 
     def _parts(self, choice: Choice) -> list[Fields]:
         is_shown = self._context.conversation.thinking.is_shown
-        signed = [each.seal or "" for each in choice.thoughts if each.origin is Origin.GOOGLE]
-        signatures = {call_id: signature for call_id, _, signature in (seal.partition(" ") for seal in signed)}
+        signatures = signatures_in(choice.thoughts)
         parts: list[Fields] = []
         for block in choice.blocks:
             if isinstance(block, CallBlock):
                 signature = signatures.get(block.id, "")
                 parts.append(_call(WholeCall(block.id, block.name, block.arguments, signature)))
             elif block.text and (is_shown or not isinstance(block, ThoughtBlock)):
-                parts.append(_said(block))
+                parts.append(_thought(block.text) if isinstance(block, ThoughtBlock) else {"text": block.text})
         return parts or [{"text": ""}]
-
-
-def _said(block: Block) -> Fields:
-    text = "" if isinstance(block, CallBlock) else block.text
-    return _thought(text) if isinstance(block, ThoughtBlock) else {"text": text}
 
 
 def _thought(text: str) -> Fields:

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 
 from masa_node.chat.request import DialectName
-from masa_node.dialects.translation.calls import WholeCall, WholeCalls
+from masa_node.dialects.translation.calls import WholeCall, WholeCalls, signatures_in
 from masa_node.dialects.translation.collecting import Reply, collected
-from masa_node.dialects.translation.conversation import Origin
 from masa_node.dialects.translation.events import (
     AnswerContext,
     Begun,
@@ -145,7 +144,7 @@ class OllamaAnswerWriter:
         if choice.thought:
             message["thinking"] = choice.thought
         if choice.calls:
-            signed = dict([_signature(each.seal or "") for each in choice.thoughts if each.origin is Origin.GOOGLE])
+            signed = signatures_in(choice.thoughts)
             message["tool_calls"] = [
                 call_fields(WholeCall(call.id, call.name, call.arguments, signed.get(call.id, "")), index)
                 for index, call in enumerate(choice.calls.values())
@@ -158,11 +157,6 @@ def call_fields(call: WholeCall, index: int) -> Fields:
     function = {"index": index, "name": call.name, "arguments": object_of(call.arguments)}
     fields: Fields = {"id": call.id, "function": function}
     return {**fields, **beside_a_call(call.signature)} if call.signature else fields
-
-
-def _signature(seal: str) -> tuple[str, str]:
-    call_id, _, signature = seal.partition(" ")
-    return call_id, signature
 
 
 def _end(reason: StopReason, tokens: Tokens, took_ns: int) -> Fields:
